@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The one entry point. 'make help' lists the targets.
+
+GEOMETRY ?= 4k-48
+export GEOMETRY KSRC STOCK DEBUG W
+T := tools/hotremove
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tree guest kernel shell demo test leaves check clean
+
+help: ## this list
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@echo "Variables:"
+	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
+	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
+
+setup: ## install the Debian packages that are missing
+	@$(T)/setup
+
+tree: setup ## the base with the series on it, as commits, in build/6.12/linux
+	@$(T)/tree
+
+guest: tree ## what the guest runs, in build/guest
+	@$(T)/guest
+
+kernel: tree ## the kernel in build/6.12/$(GEOMETRY)
+	@$(T)/kernel
+
+shell: kernel guest ## a shell in the guest, with QEMU's monitor at hand
+	@$(T)/boot -q "$(VMEM)"
+
+demo: kernel guest ## plug and unplug memory, and see what happens
+	@$(T)/boot -t 300 -q "$(VMEM)" demo
+
+test: guest ## the tests, in a kernel that checks itself
+	@DEBUG=1 $(T)/kernel
+	@$(T)/test
+
+leaves: guest ## compare how stock and we map hot-added memory
+	@$(T)/kernel
+	@STOCK=1 $(T)/kernel
+	@$(T)/leaves
+
+check: tree ## checkpatch on the series and a build with W=1
+	@$(T)/check
+
+clean: ## remove all that was built
+	rm -rf build
+
+VMEM := -object memory-backend-ram,id=vm0,size=16G,reserve=off -device virtio-mem-pci,id=vmem0,memdev=vm0,requested-size=0

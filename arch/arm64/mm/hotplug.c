@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory hotplug on arm64: the entry points that generic code calls. The page
+ * tables themselves are changed by hotplug_pgtable.c.
+ */
+#define pr_fmt(fmt) "hotplug: " fmt
+
+#include <linux/ktime.h>
+#include <linux/memblock.h>
+#include <linux/memory_hotplug.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/pfn.h>
+#include <linux/set_memory.h>
+#include <linux/sizes.h>
+#include <linux/vmstat.h>
+
+#include <asm/memory.h>
+#include <asm/pgtable.h>
+#include <asm/virt.h>
+
+#include "hotplug.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace_hotplug.h"
+
+/* The batch of the arch_remove_memory() that runs; mem_hotplug_lock guards it */
+static struct hotplug_batch *active_batch;
+
+/*
+ * Pages that page tables and memmap can still be taken from, without dipping
+ * into what the kernel keeps for others: free pages and clean page cache, but
+ * not those of ZONE_MOVABLE.
+ */
+static unsigned long pages_to_spare(void)
+{
+	unsigned long spare = 0;
+	struct zone *zone;
+
+	for_each_populated_zone(zone) {
+		unsigned long have, keep = high_wmark_pages(zone);
+
+		if (zone_idx(zone) > ZONE_NORMAL)
+			continue;
+		have = zone_page_state(zone, NR_FREE_PAGES) +
+		       zone_page_state(zone, NR_ZONE_INACTIVE_FILE);
+		if (have > keep)
+			spare += have - keep;
+	}
+	return spare;
+}
+
+/*
+ * Refuse at once what cannot succeed. Allocations that fail only when the last
+ * free page is gone would leave none for anyone else meanwhile, and it would be
+ * somebody else who meets the OOM killer.
+ */
+static bool enough_memory(u64 size, const struct mhp_params *params,
+			  unsigned int flags)
+{
+	unsigned long leaf = flags & HOTPLUG_NO_BLOCK ? PAGE_SIZE : PMD_SIZE;
+	unsigned long need = size / leaf / PTRS_PER_PTE;
+
+	if (!params->altmap)
+		need += (size >> PAGE_SHIFT) * sizeof(struct page) / PAGE_SIZE;
+
+	return need < pages_to_spare();
+}
+
+static void unmap_linear(unsigned long start, u64 size,
+			 struct hotplug_batch *batch)
+{
+	unmap_hotplug_range(start, start + size, _PAGE_OFFSET(vabits_actual),
+			    PAGE_END, HOTPLUG_LINEAR, batch);
+}
+
+/**
+ * arch_add_memory() - map a range and give it a memmap
+ * @nid:	node that the memory belongs to
+ * @start:	physical address, subsection aligned
+ * @size:	bytes, a multiple of a subsection
+ * @params:	attributes of the mapping, and where the memmap comes from
+ *
+ * Context: process context, mem_hotplug_lock held for write. Sleeps.
+ *
+ * Return: 0, -E2BIG if the linear map cannot hold the range, -EEXIST if any
+ * of it is there already, -ENOMEM. On error nothing has changed.
+ */
+int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
+{
+	unsigned int flags = HOTPLUG_NO_EXEC;
+	unsigned long va = __phys_to_virt(start);
+	u64 end = start + size - 1;
+	u64 began = ktime_get_ns();
+	unsigned long tables = 0;
+	int ret;
+
+	if (!mhp_range_allowed(start, size, true))
+		return -E2BIG;
+
+	if (can_set_direct_map())
+		flags |= HOTPLUG_NO_BLOCK | HOTPLUG_NO_CONT;
+
+	ret = -ENOMEM;
+	if (!enough_memory(size, params, flags))
+		goto out;
+
+	ret = memblock_clear_nomap(start, size);
+	if (ret)
+		goto out;
+
+	ret = map_hotplug_range(va, va + size, start, params->pgprot, flags,
+				&tables);
+	if (ret)
+		goto out;
+
+	ret = __add_pages(nid, PHYS_PFN(start), PHYS_PFN(size), params);
+	if (ret) {
+		struct hotplug_batch batch;
+
+		hotplug_batch_init(&batch);
+		unmap_linear(va, size, &batch);
+		hotplug_batch_finish(&batch);
+		goto out;
+	}
+
+	/* Address of hotplugged memory can be smaller */
+	max_pfn = max(max_pfn, PFN_UP(start + size));
+	max_low_pfn = max_pfn;
+out:
+	trace_hotplug_add(start, size, tables, ktime_get_ns() - began, ret);
+	if (ret)
+		pr_err("adding [mem %#018llx-%#018llx] failed: %pe\n", start,
+		       end, ERR_PTR(ret));
+	return ret;
+}
+
+/**
+ * arch_remove_memory() - take away the memmap and the mapping of a range
+ * @start:	physical address, subsection aligned
+ * @size:	bytes, a multiple of a subsection
+ * @altmap:	where the memmap's backing pages came from, NULL for RAM
+ * @pgmap:	ZONE_DEVICE only
+ *
+ * One batch covers all of it, so whatever is flushed is flushed once. When this
+ * returns, no CPU reaches the range any more and @altmap is accounted for.
+ *
+ * Context: process context, mem_hotplug_lock held for write. Sleeps. The caller
+ * has asked arch_check_remove_memory().
+ */
+void arch_remove_memory(u64 start, u64 size, struct vmem_altmap *altmap,
+			struct dev_pagemap *pgmap)
+{
+	u64 began = ktime_get_ns();
+	struct hotplug_batch batch;
+	unsigned long memmap_tables;
+
+	hotplug_batch_init(&batch);
+
+	active_batch = &batch;
+	__remove_pages(PHYS_PFN(start), PHYS_PFN(size), altmap, pgmap);
+	active_batch = NULL;
+	memmap_tables = batch.nr_tables;
+
+	unmap_linear(__phys_to_virt(start), size, &batch);
+	hotplug_batch_finish(&batch);
+
+	trace_hotplug_remove(start, size, memmap_tables, &batch,
+			     ktime_get_ns() - began);
+}
+
+/*
+ * Widen [*start, *end), the memmap of subsections that have just gone, by that
+ * of the dead subsections beside them: on 16K and 64K a page of memmap serves
+ * several subsections, and whoever goes last takes it along.
+ */
+static void widen_to_dead(unsigned long *start, unsigned long *end)
+{
+	unsigned long pfn = page_to_pfn((struct page *)*start);
+	unsigned long first = ALIGN_DOWN(pfn, PAGES_PER_SECTION);
+	struct mem_section_usage *usage = __pfn_to_section(pfn)->usage;
+	unsigned int lo = subsection_map_index(pfn);
+	unsigned int hi = lo + (*end - *start) /
+			  (PAGES_PER_SUBSECTION * sizeof(struct page));
+
+	if (usage) {
+		while (lo && !test_bit(lo - 1, usage->subsection_map))
+			lo--;
+		hi = find_next_bit(usage->subsection_map,
+				   SUBSECTIONS_PER_SECTION, hi);
+	} else {
+		lo = 0;
+		hi = SUBSECTIONS_PER_SECTION;
+	}
+
+	*start = (unsigned long)pfn_to_page(first + lo * PAGES_PER_SUBSECTION);
+	*end = *start + (hi - lo) * PAGES_PER_SUBSECTION * sizeof(struct page);
+}
+
+/**
+ * vmemmap_free() - take away the memmap of subsections of one section
+ * @start:	address of the first struct page
+ * @end:	end of the last (exclusive)
+ * @altmap:	where the backing pages came from, NULL for RAM
+ *
+ * A backing page goes when no live subsection uses any part of it. Within
+ * arch_remove_memory() it is freed at the end of that, else before this
+ * returns. Copes with a memmap that was populated only in part.
+ *
+ * Context: process context, mem_hotplug_lock held for write. Sleeps.
+ */
+void vmemmap_free(unsigned long start, unsigned long end,
+		  struct vmem_altmap *altmap)
+{
+	struct hotplug_batch own, *batch = active_batch ?: &own;
+
+	if (batch == &own)
+		hotplug_batch_init(&own);
+
+	widen_to_dead(&start, &end);
+	batch->altmap = altmap;
+	/* Where fewer VA bits are in use, vmalloc ends above VMEMMAP_START */
+	unmap_hotplug_range(start, end, VMALLOC_END + SZ_8M, VMEMMAP_END,
+			    HOTPLUG_VMEMMAP, batch);
+
+	if (batch == &own)
+		hotplug_batch_finish(&own);
+}
+
+/**
+ * arch_get_mappable_range() - the physical addresses the linear map can hold
+ *
+ * Return: first and last address, both inclusive.
+ */
+struct range arch_get_mappable_range(void)
+{
+	struct range range = {
+		.start = __pa(_PAGE_OFFSET(vabits_actual)),
+		.end = __pa(PAGE_END - 1),
+	};
+
+	/* A randomized linear map can begin below physical address 0 */
+	if (range.start > range.end)
+		range.start = 0;
+
+	/* At EL2 without VHE KVM can map 51 bits, see arm64_memblock_init() */
+	if (IS_ENABLED(CONFIG_KVM) && vabits_actual == 52 &&
+	    is_hyp_mode_available() && !is_kernel_in_hyp_mode())
+		range.end = min(range.end, (u64)memstart_addr + BIT(51) - 1);
+
+	return range;
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Boot memory stays: every block of it refuses to go offline, and says so. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../kselftest_harness.h"
+#include "util.h"
+
+/* Each block is refused, with a message that names it, and stays online */
+TEST(offline_refused)
+{
+	char *before = picture(), *after, message[128];
+	uint64_t step = block_size(), at;
+	int named = 0;
+
+	ASSERT_NE(0, step);
+	log_start();
+	for (at = 0; at < 64 * GiB; at += step) {
+		if (!blocks_in_state(at, step, "online"))
+			continue;
+		ASSERT_EQ(-1, block_set(at, "offline"));
+		/* One with holes, or with unmovable data, is refused before us */
+		if (errno == EINVAL || errno == EBUSY)
+			continue;
+		named++;
+		ASSERT_EQ(EPERM, errno);
+		snprintf(message, sizeof(message),
+			 "boot memory [mem %#018llx-%#018llx] cannot be put offline",
+			 (unsigned long long)at, (unsigned long long)(at + step - 1));
+		EXPECT_TRUE(log_has(message));
+	}
+	ASSERT_LT(0, named);
+
+	after = picture();
+	EXPECT_EQ(0, same_picture(before, after));
+	EXPECT_EQ(0, log_clean());
+}
+
+TEST_HARNESS_MAIN

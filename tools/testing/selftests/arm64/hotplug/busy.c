@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Removal of memory that is in use: what can move moves, what cannot stays. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "util.h"
+
+/* Above boot memory and 4 GiB, so that its zone is the first choice for both
+ * the kernel's data and processes'
+ */
+#define ADDRESS	(64 * GiB)
+
+FIXTURE(busy) {
+	struct dimm dimm;
+	char *before;
+};
+
+FIXTURE_SETUP(busy)
+{
+	self->dimm = (struct dimm) { .id = "d0", .size = GiB, .addr = ADDRESS };
+	if (self->dimm.size < block_size())
+		self->dimm.size = block_size();
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	log_start();
+	self->before = picture();
+	ASSERT_EQ(0, dimm_plug(&self->dimm));
+}
+
+FIXTURE_TEARDOWN(busy)
+{
+	char *after = picture();
+
+	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, log_clean());
+	free(after);
+	free(self->before);
+}
+
+static bool on_dimm(const struct dimm *dimm, const void *p)
+{
+	uint64_t at = physical(p);
+
+	return at >= dimm->addr && at < dimm->addr + dimm->size;
+}
+
+static void fill(uint64_t *p, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size / sizeof(*p); i += 512)
+		p[i] = i * 0x9e3779b97f4a7c15ULL;
+}
+
+static size_t wrong(const uint64_t *p, size_t size)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < size / sizeof(*p); i += 512)
+		n += p[i] != i * 0x9e3779b97f4a7c15ULL;
+	return n;
+}
+
+/* A process's pages on the DIMM are migrated away by device_del, none is lost */
+TEST_F_TIMEOUT(busy, process_is_migrated, 600)
+{
+	const size_t size = 128 * MiB;
+	uint64_t *p;
+
+	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	fill(p, size);
+	ASSERT_TRUE(on_dimm(&self->dimm, p));
+	ASSERT_TRUE(on_dimm(&self->dimm, (char *)p + size - 4096));
+
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
+	EXPECT_NE(0, physical(p));
+	EXPECT_FALSE(on_dimm(&self->dimm, p));
+	EXPECT_EQ(0, wrong(p, size));
+	munmap(p, size);
+}
+
+/* Memory that cannot move, here of a pipe, makes device_del fail at once; the
+ * DIMM works on, and goes when the memory was given back.
+ */
+TEST_F_TIMEOUT(busy, unmovable_is_refused, 600)
+{
+	char page[65536], got[65536];
+	int fds[2], i, n = 0;
+
+	ASSERT_EQ(0, block_set(self->dimm.addr, "online_kernel"));
+	ASSERT_EQ(0, pipe2(fds, O_NONBLOCK));
+	fcntl(fds[1], F_SETPIPE_SZ, 1 << 20);
+	memset(page, 0x5a, sizeof(page));
+	while (write(fds[1], page, sizeof(page)) == sizeof(page))
+		n++;
+	ASSERT_LT(0, n);
+
+	ASSERT_EQ(0, dimm_eject(&self->dimm));
+	ASSERT_EQ(0, qmp_wait("MEM_UNPLUG_ERROR", "d0", PATIENCE));
+	ASSERT_EQ(1, blocks_in_state(self->dimm.addr, block_size(), "online"));
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ((ssize_t)sizeof(got), read(fds[0], got, sizeof(got)));
+		ASSERT_EQ(0, memcmp(page, got, sizeof(page)));
+	}
+
+	close(fds[0]);
+	close(fds[1]);
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
+}
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+/* A pinned page keeps its block: putting that offline goes on trying until a
+ * signal ends it, device_del until the pin is gone. Nothing is lost meanwhile.
+ */
+TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
+{
+	struct sigaction act = { .sa_handler = on_alarm };
+	const size_t size = 64 * 1024;
+	struct iovec iov;
+	uint64_t *p, at;
+	int fds[2];
+
+	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	fill(p, size);
+	ASSERT_TRUE(on_dimm(&self->dimm, p));
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec) { p, size };
+	ASSERT_LT(0, vmsplice(fds[1], &iov, 1, 0));
+
+	/* One block, wherever the page is, does not go; nor then does the DIMM */
+	sigaction(SIGALRM, &act, NULL);
+	for (at = self->dimm.addr; at < self->dimm.addr + self->dimm.size;
+	     at += block_size()) {
+		alarm(10);
+		if (block_set(at, "offline")) {
+			EXPECT_EQ(EINTR, errno);
+			break;
+		}
+		alarm(0);
+	}
+	alarm(0);
+	ASSERT_LT(at, self->dimm.addr + self->dimm.size);
+	ASSERT_EQ(1, blocks_in_state(at, block_size(), "online"));
+	ASSERT_EQ(0, wrong(p, size));
+
+	ASSERT_EQ(0, dimm_eject(&self->dimm));
+	ASSERT_EQ(-1, dimm_gone(&self->dimm, 3));
+	ASSERT_EQ(0, wrong(p, size));
+
+	close(fds[0]);
+	close(fds[1]);
+	ASSERT_EQ(0, dimm_gone(&self->dimm, PATIENCE));
+	EXPECT_FALSE(on_dimm(&self->dimm, p));
+	EXPECT_EQ(0, wrong(p, size));
+	munmap(p, size);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * DIMMs that come and go, on a machine where nothing uses them: whatever the
+ * order and size, the kernel's memory is afterwards as it was before.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(dimm) {
+	char *before;
+	long free_kb;
+};
+
+FIXTURE_SETUP(dimm)
+{
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	log_start();
+	self->before = picture();
+	self->free_kb = free_kb();
+}
+
+FIXTURE_TEARDOWN(dimm)
+{
+	char *after = picture();
+	long kb;
+
+	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, log_clean());
+	/* Nodes that were online once keep a little; a lost memmap is 16 KiB per MiB */
+	kb = free_kb();
+	EXPECT_LT(labs(kb - self->free_kb), 2048) {
+		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
+	}
+	free(after);
+	free(self->before);
+}
+
+/* Plug, put online, offline, unplug */
+static void cycle(struct __test_metadata *_metadata, struct dimm dimm,
+		  const char *state)
+{
+	int n = dimm.size / block_size();
+
+	ASSERT_EQ(0, dimm_plug(&dimm));
+	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, state));
+	ASSERT_EQ(n, blocks_in_state(dimm.addr, dimm.size, "online"));
+	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, "offline"));
+	ASSERT_EQ(n, blocks_in_state(dimm.addr, dimm.size, "offline"));
+	ASSERT_EQ(0, dimm_unplug(&dimm));
+	ASSERT_EQ(0, blocks_present(dimm.addr, dimm.size));
+}
+
+/* The smallest DIMM there can be comes and goes five times */
+TEST_F_TIMEOUT(dimm, one_block_repeated, 600)
+{
+	int i;
+
+	for (i = 0; i < 5; i++)
+		cycle(_metadata, (struct dimm) { .id = "d0", .size = block_size() },
+		      "online_movable");
+}
+
+/* 4 GiB, which rodata=off maps by the largest leaves */
+TEST_F_TIMEOUT(dimm, four_gib, 600)
+{
+	cycle(_metadata, (struct dimm) { .id = "d0", .size = 4 * GiB },
+	      "online_movable");
+}
+
+/* The kernel zone can be given back as well, as long as nothing landed in it */
+TEST_F_TIMEOUT(dimm, kernel_zone, 600)
+{
+	cycle(_metadata, (struct dimm) { .id = "d0", .size = GiB }, "online_kernel");
+}
+
+/* A DIMM that was never put online is given back */
+TEST_F_TIMEOUT(dimm, never_online, 600)
+{
+	struct dimm d = { .id = "d0", .size = 2 * GiB };
+
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, dimm_unplug(&d));
+}
+
+/* device_del alone puts all of a DIMM offline and takes it away */
+TEST_F_TIMEOUT(dimm, unplug_online, 600)
+{
+	struct dimm d = { .id = "d0", .size = GiB };
+
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
+	ASSERT_EQ(0, dimm_unplug(&d));
+	ASSERT_EQ(0, blocks_present(d.addr, d.size));
+}
+
+/* Neighbours, among them one that starts off any large alignment, go in an
+ * order other than they came in; whoever stays can be used throughout.
+ */
+TEST_F_TIMEOUT(dimm, several_in_another_order, 900)
+{
+	struct dimm d[] = {
+		{ .id = "d0", .size = block_size() },
+		{ .id = "d1", .size = 5 * block_size() },
+		{ .id = "d2", .size = GiB > block_size() ? GiB : block_size() },
+		{ .id = "d3", .size = 3 * block_size() },
+	};
+	static const int order[] = { 2, 0, 3, 1 };
+	unsigned int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(d); i++) {
+		ASSERT_EQ(0, dimm_plug(&d[i]));
+		ASSERT_EQ(0, blocks_set(d[i].addr, d[i].size, "online_movable"));
+	}
+	for (i = 0; i < ARRAY_SIZE(d); i++) {
+		ASSERT_EQ(0, dimm_unplug(&d[order[i]]));
+		for (k = i + 1; k < ARRAY_SIZE(d); k++) {
+			const struct dimm *left = &d[order[k]];
+
+			ASSERT_EQ(0, blocks_set(left->addr, left->size, "offline"));
+			ASSERT_EQ(0, blocks_set(left->addr, left->size, "online_movable"));
+		}
+	}
+}
+
+/* Single blocks of a DIMM that the linear map may hold in larger leaves go
+ * offline and come back; the DIMM can be given back with some of them offline.
+ */
+TEST_F_TIMEOUT(dimm, single_blocks, 600)
+{
+	struct dimm d = { .id = "d0", .size = 4 * GiB };
+	int n = d.size / block_size();
+	uint64_t last;
+
+	ASSERT_EQ(0, dimm_plug(&d));
+	last = d.addr + d.size - block_size();
+	ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
+	ASSERT_EQ(0, block_set(d.addr, "offline"));
+	ASSERT_EQ(0, block_set(d.addr + 2 * block_size(), "offline"));
+	ASSERT_EQ(0, block_set(last, "offline"));
+	ASSERT_EQ(n - 3, blocks_in_state(d.addr, d.size, "online"));
+	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+	ASSERT_EQ(n - 2, blocks_in_state(d.addr, d.size, "online"));
+	ASSERT_EQ(0, dimm_unplug(&d));
+}
+
+/* A DIMM that is no multiple of a memory block is refused with a message, and
+ * can be taken out again
+ */
+TEST_F_TIMEOUT(dimm, odd_size, 600)
+{
+	struct dimm d = { .id = "d0", .size = block_size() + block_size() / 2 };
+
+	ASSERT_EQ(0, dimm_insert(&d));
+	while (!log_has("unaligned hotplug range"))
+		usleep(10000);
+	ASSERT_EQ(0, blocks_present(d.addr, d.size));
+	ASSERT_EQ(0, dimm_eject(&d));
+	/* The guest never took it: QEMU gives it up or keeps it until reboot */
+	if (dimm_gone(&d, 10))
+		TH_LOG("QEMU keeps what the guest did not take");
+}
+
+TEST_HARNESS_MAIN

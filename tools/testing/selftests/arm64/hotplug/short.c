@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A machine too small for the DIMM: run in a guest of 256 MiB. The add fails and
+ * says so, nothing is killed or lost, and a smaller add then works.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(shortage) {
+	char *before;
+	long free_kb;
+};
+
+FIXTURE_VARIANT(shortage) {
+	uint64_t size;
+};
+
+/* Page tables (rodata=full) or memmap are many times what there is */
+FIXTURE_VARIANT_ADD(shortage, far_too_large) { .size = 150 * GiB };
+FIXTURE_VARIANT_ADD(shortage, too_large) { .size = 64 * GiB };
+/* Sizes about what fits, where it fails late or not at all */
+FIXTURE_VARIANT_ADD(shortage, border_8) { .size = 8 * GiB };
+FIXTURE_VARIANT_ADD(shortage, border_9) { .size = 9 * GiB };
+FIXTURE_VARIANT_ADD(shortage, border_10) { .size = 10 * GiB };
+FIXTURE_VARIANT_ADD(shortage, border_11) { .size = 11 * GiB };
+FIXTURE_VARIANT_ADD(shortage, border_12) { .size = 12 * GiB };
+
+FIXTURE_SETUP(shortage)
+{
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	if (meminfo_kb("MemTotal") > 300 * 1024)
+		SKIP(return, "needs a machine of 256 MiB");
+	log_start();
+	self->before = picture();
+	self->free_kb = free_kb();
+}
+
+FIXTURE_TEARDOWN(shortage)
+{
+	char *after = picture();
+	long kb = free_kb();
+
+	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, log_clean());
+	EXPECT_LT(labs(kb - self->free_kb), 2048) {
+		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
+	}
+	free(after);
+	free(self->before);
+}
+
+TEST_F_TIMEOUT(shortage, add, 600)
+{
+	struct dimm large = { .id = "large", .size = variant->size };
+	struct dimm small = { .id = "small", .size = block_size() };
+	int blocks = large.size / block_size(), i;
+
+	ASSERT_EQ(0, dimm_insert(&large));
+	for (i = 0; i < PATIENCE * 10; i++) {
+		if (log_has("-ENOMEM") || blocks_present(large.addr, large.size) == blocks)
+			break;
+		usleep(100000);
+	}
+	if (log_has("-ENOMEM")) {
+		EXPECT_EQ(0, blocks_present(large.addr, large.size));
+		ASSERT_EQ(0, dimm_plug(&small));
+		ASSERT_EQ(0, blocks_set(small.addr, small.size, "online_movable"));
+		ASSERT_EQ(0, dimm_unplug(&small));
+	} else {
+		ASSERT_EQ(blocks, blocks_present(large.addr, large.size));
+		TH_LOG("fits");
+	}
+	ASSERT_GE(12 * GiB, log_has("-ENOMEM") ? 0 : large.size);
+	ASSERT_EQ(0, dimm_eject(&large));
+	dimm_gone(&large, 10);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,696 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util.h"
+
+static int complain(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+static int complain(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	fprintf(stderr, "# ");
+	vfprintf(stderr, format, ap);
+	fprintf(stderr, "\n");
+	va_end(ap);
+	return -1;
+}
+
+static int now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+static void nap(int ms)
+{
+	usleep(ms * 1000);
+}
+
+/* ---- files ---- */
+
+int read_file(const char *path, char *buf, int size)
+{
+	int fd = open(path, O_RDONLY), n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, buf, size - 1);
+	close(fd);
+	if (n < 0)
+		return -1;
+	buf[n] = 0;
+	return n;
+}
+
+int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), ret, err;
+
+	if (fd < 0)
+		return -1;
+	ret = write(fd, text, strlen(text)) < 0 ? -1 : 0;
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret;
+}
+
+/* ---- QEMU ---- */
+
+static int qmp_fd = -1;
+static char qmp_buf[65536];	/* bytes read, not yet a whole line */
+static int qmp_len;
+static char qmp_line[65536];
+static char qmp_events[65536];	/* lines of events since qmp_forget() */
+
+/* The next line from QEMU; -1 if none comes within @ms */
+static int qmp_next(int ms)
+{
+	struct pollfd p = { .fd = qmp_fd, .events = POLLIN };
+	int until = now() + ms / 1000 + 1;
+
+	for (;;) {
+		char *nl = memchr(qmp_buf, '\n', qmp_len);
+		int n;
+
+		if (nl) {
+			n = nl - qmp_buf + 1;
+			memcpy(qmp_line, qmp_buf, n);
+			qmp_line[n] = 0;
+			qmp_len -= n;
+			memmove(qmp_buf, nl + 1, qmp_len);
+			return 0;
+		}
+		if (now() > until || poll(&p, 1, ms) <= 0)
+			return -1;
+		n = read(qmp_fd, qmp_buf + qmp_len, sizeof(qmp_buf) - qmp_len);
+		if (n <= 0) {
+			if (n < 0 && errno != EAGAIN)
+				return -1;
+			nap(10);
+			continue;
+		}
+		qmp_len += n;
+	}
+}
+
+static void qmp_keep_event(void)
+{
+	size_t have = strlen(qmp_events), n = strlen(qmp_line);
+
+	if (have + n >= sizeof(qmp_events))
+		have = 0;
+	memcpy(qmp_events + have, qmp_line, n + 1);
+}
+
+int qmp_open(void)
+{
+	if (qmp_fd >= 0)
+		return 0;
+	qmp_fd = open(PORT_QMP, O_RDWR);
+	if (qmp_fd < 0)
+		return -1;
+	/*
+	 * The greeting comes once per boot, to whoever opens first, and later
+	 * openers may find what an earlier one did not read.
+	 */
+	while (!qmp_next(200))
+		;
+	if (qmp("qmp_capabilities", "%s", "") && !strstr(qmp_reply(), "Capabilities") &&
+	    !strstr(qmp_reply(), "CommandNotFound"))
+		return -1;
+	return 0;
+}
+
+int qmp(const char *command, const char *arguments, ...)
+{
+	char text[4096], args[3072];
+	va_list ap;
+	int n;
+
+	va_start(ap, arguments);
+	vsnprintf(args, sizeof(args), arguments, ap);
+	va_end(ap);
+	n = snprintf(text, sizeof(text), "{\"execute\":\"%s\",\"arguments\":{%s}}\n",
+		     command, args);
+	if (write(qmp_fd, text, n) != n)
+		return complain("QEMU's monitor does not take commands");
+
+	while (!qmp_next(PATIENCE * 1000)) {
+		if (strstr(qmp_line, "\"event\""))
+			qmp_keep_event();
+		else if (strstr(qmp_line, "\"return\""))
+			return 0;
+		else if (strstr(qmp_line, "\"error\""))
+			return -1;
+	}
+	return complain("QEMU's monitor does not answer %s", command);
+}
+
+const char *qmp_reply(void)
+{
+	return qmp_line;
+}
+
+void qmp_forget(void)
+{
+	while (!qmp_next(0))
+		;
+	qmp_events[0] = 0;
+}
+
+int qmp_wait(const char *event, const char *id, int seconds)
+{
+	int until = now() + seconds;
+
+	for (;;) {
+		char *line = qmp_events, *nl;
+
+		for (; (nl = strchr(line, '\n')); line = nl + 1) {
+			bool found;
+
+			*nl = 0;
+			found = strstr(line, event) && strstr(line, id);
+			*nl = '\n';
+			if (found)
+				return 0;
+		}
+		if (now() > until)
+			return -1;
+		if (!qmp_next(1000) && strstr(qmp_line, "\"event\""))
+			qmp_keep_event();
+	}
+}
+
+/* A number among the properties of a device; 0 if it cannot be had */
+static uint64_t qom_get(const char *id, const char *property)
+{
+	const char *p;
+
+	if (qmp("qom-get",
+		"\"path\":\"/machine/peripheral/%s\",\"property\":\"%s\"",
+		id, property))
+		return 0;
+	p = strstr(qmp_reply(), "\"return\"");
+	return strtoull(strchr(p, ':') + 1, NULL, 0);
+}
+
+/* ---- DIMMs ---- */
+
+int dimm_insert(struct dimm *dimm)
+{
+	char at[64] = "";
+
+	if (qmp("object-add",
+		"\"qom-type\":\"memory-backend-ram\",\"id\":\"m-%s\",\"size\":%llu,\"reserve\":false",
+		dimm->id, (unsigned long long)dimm->size))
+		return complain("object-add: %s", qmp_reply());
+	if (dimm->addr)
+		snprintf(at, sizeof(at), ",\"addr\":%llu",
+			 (unsigned long long)dimm->addr);
+	if (qmp("device_add",
+		"\"driver\":\"pc-dimm\",\"id\":\"%s\",\"memdev\":\"m-%s\"%s",
+		dimm->id, dimm->id, at)) {
+		complain("device_add: %s", qmp_reply());
+		qmp("object-del", "\"id\":\"m-%s\"", dimm->id);
+		return -1;
+	}
+
+	dimm->addr = qom_get(dimm->id, "addr");
+	return dimm->addr ? 0 : complain("qom-get: %s", qmp_reply());
+}
+
+int dimm_plug(struct dimm *dimm)
+{
+	if (dimm_insert(dimm))
+		return -1;
+	return blocks_wait(dimm->addr, dimm->size, dimm->size / block_size(),
+			   PATIENCE);
+}
+
+int dimm_eject(const struct dimm *dimm)
+{
+	int until = now() + PATIENCE;
+
+	qmp_forget();
+	/* QEMU takes the next request only when the guest is done with the last */
+	while (qmp("device_del", "\"id\":\"%s\"", dimm->id)) {
+		if (!strstr(qmp_reply(), "already in the process of unplug") ||
+		    now() > until)
+			return complain("device_del: %s", qmp_reply());
+		nap(100);
+	}
+	return 0;
+}
+
+int dimm_gone(const struct dimm *dimm, int seconds)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "\"device\": \"%s\"", dimm->id);
+	if (qmp_wait("DEVICE_DELETED", name, seconds))
+		return -1;
+	if (qmp("object-del", "\"id\":\"m-%s\"", dimm->id))
+		return complain("object-del: %s", qmp_reply());
+	return 0;
+}
+
+int dimm_unplug(const struct dimm *dimm)
+{
+	if (dimm_eject(dimm))
+		return -1;
+	if (dimm_gone(dimm, PATIENCE))
+		return complain("DIMM %s was not given back", dimm->id);
+	return 0;
+}
+
+/* ---- virtio-mem ---- */
+
+uint64_t vmem_property(const char *name)
+{
+	return qom_get("vmem0", name);
+}
+
+int vmem_resize(uint64_t size)
+{
+	long had = vmem_property("size") / KiB, total = meminfo_kb("MemTotal");
+	long want = size / KiB;
+	int i;
+
+	if (qmp("qom-set",
+		"\"path\":\"/machine/peripheral/vmem0\",\"property\":\"requested-size\",\"value\":%llu",
+		(unsigned long long)size))
+		return complain("qom-set: %s", qmp_reply());
+	for (i = 0; i < PATIENCE * 10; i++) {
+		if (vmem_property("size") == size &&
+		    meminfo_kb("MemTotal") - total == want - had)
+			return 0;
+		nap(100);
+	}
+	return complain("vmem0 is at %llu of %llu, MemTotal at %ld of %ld kB",
+			(unsigned long long)vmem_property("size"),
+			(unsigned long long)size, meminfo_kb("MemTotal"),
+			total + want - had);
+}
+
+/* ---- memory blocks ---- */
+
+uint64_t block_size(void)
+{
+	char buf[64];
+
+	if (read_file(MEMORY "/block_size_bytes", buf, sizeof(buf)) < 0)
+		return 0;
+	return strtoull(buf, NULL, 16);
+}
+
+static void block_path(char *path, int size, uint64_t addr)
+{
+	snprintf(path, size, MEMORY "/memory%llu/state",
+		 (unsigned long long)(addr / block_size()));
+}
+
+int blocks_in_state(uint64_t addr, uint64_t size, const char *state)
+{
+	uint64_t at, step = block_size();
+	char path[128], buf[64];
+	int n = 0;
+
+	for (at = addr; at < addr + size; at += step) {
+		block_path(path, sizeof(path), at);
+		if (read_file(path, buf, sizeof(buf)) >= 0 &&
+		    !strncmp(buf, state, strlen(state)))
+			n++;
+	}
+	return n;
+}
+
+int blocks_present(uint64_t addr, uint64_t size)
+{
+	return blocks_in_state(addr, size, "");
+}
+
+int blocks_wait(uint64_t addr, uint64_t size, int count, int seconds)
+{
+	int until = now() + seconds;
+
+	while (blocks_present(addr, size) != count) {
+		if (now() > until)
+			return complain("%d memory blocks of %d at %#llx after %d s",
+					blocks_present(addr, size), count,
+					(unsigned long long)addr, seconds);
+		nap(20);
+	}
+	return 0;
+}
+
+int block_set(uint64_t addr, const char *state)
+{
+	char path[128];
+
+	block_path(path, sizeof(path), addr);
+	return write_file(path, state);
+}
+
+int blocks_set(uint64_t addr, uint64_t size, const char *state)
+{
+	uint64_t at, step = block_size();
+
+	for (at = addr; at < addr + size; at += step) {
+		if (block_set(at, state))
+			return complain("memory%llu does not go %s: %s",
+					(unsigned long long)(at / step), state,
+					strerror(errno));
+	}
+	return 0;
+}
+
+uint64_t physical(const void *p)
+{
+	uint64_t page = getpagesize(), entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+
+	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)p / page * 8) != 8)
+		entry = 0;
+	close(fd);
+	/* Bit 63: present; bits 54:0: the page frame */
+	return entry >> 63 ? (entry & ((1ULL << 55) - 1)) * page : 0;
+}
+
+/* ---- what to compare ---- */
+
+struct text {
+	char *s;
+	size_t len, size;
+};
+
+static void text_add(struct text *t, const char *line)
+{
+	size_t n = strlen(line);
+
+	if (t->len + n + 1 > t->size) {
+		t->size = 2 * (t->len + n + 4096);
+		t->s = realloc(t->s, t->size);
+	}
+	memcpy(t->s + t->len, line, n + 1);
+	t->len += n;
+}
+
+char *picture(void)
+{
+	struct text t = { 0 };
+	char line[512];
+	bool wanted = false;
+	uint64_t step = block_size();
+	long i;
+	FILE *f;
+
+	text_add(&t, "");
+	f = fopen("/sys/kernel/debug/kernel_page_tables", "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "---[", 4))
+			wanted = strstr(line, "Linear Mapping start") ||
+				 strstr(line, "vmemmap start");
+		if (wanted)
+			text_add(&t, line);
+	}
+	if (f)
+		fclose(f);
+
+	f = fopen("/proc/iomem", "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strstr(line, "System RAM"))
+			text_add(&t, line);
+	}
+	if (f)
+		fclose(f);
+
+	for (i = 0; i < (long)(4096 * GiB / step); i++) {
+		char path[128], buf[64];
+
+		snprintf(path, sizeof(path), MEMORY "/memory%ld/state", i);
+		if (read_file(path, buf, sizeof(buf)) < 0)
+			continue;
+		snprintf(line, sizeof(line), "memory%ld %s", i, buf);
+		text_add(&t, line);
+	}
+	return t.s;
+}
+
+static bool has_line(const char *text, const char *line, size_t len)
+{
+	const char *p = text;
+
+	while ((p = strstr(p, line))) {
+		if ((p == text || p[-1] == '\n') && p[len] == '\n')
+			return true;
+		p++;
+	}
+	return false;
+}
+
+static char *new_lines(const char *before, const char *after)
+{
+	struct text t = { 0 };
+	char *copy = strdup(after), *line = copy, *nl;
+
+	text_add(&t, "");
+	for (; (nl = strchr(line, '\n')); line = nl + 1) {
+		*nl = 0;
+		if (!has_line(before, line, nl - line)) {
+			text_add(&t, line);
+			text_add(&t, "\n");
+		}
+	}
+	free(copy);
+	return t.s;
+}
+
+int same_picture(const char *before, const char *after)
+{
+	char *gone, *new;
+
+	if (!strcmp(before, after))
+		return 0;
+	gone = new_lines(after, before);
+	new = new_lines(before, after);
+	complain("no longer there:\n%sthere now:\n%s", gone, new);
+	free(gone);
+	free(new);
+	return -1;
+}
+
+/* One line of kernel_page_tables: true if it shows leaves, not a hole */
+static bool parse_leaves(const char *line, unsigned long long *start,
+			 unsigned long long *end, char *level, const char **attrs)
+{
+	int at;
+
+	if (sscanf(line, "0x%llx-0x%llx %*s %15s%n", start, end, level, &at) != 3)
+		return false;
+	*attrs = line + at + strspn(line + at, " ");
+	return **attrs != '\n';
+}
+
+char *new_mappings(const char *before, const char *after)
+{
+	unsigned long long start, end, was_start, was_end;
+	char level[16], was_level[16], buf[256];
+	const char *line, *old, *attrs, *was_attrs;
+	struct text t = { 0 };
+
+	text_add(&t, "");
+	for (line = after; *line; line = strchr(line, '\n') + 1) {
+		if (!parse_leaves(line, &start, &end, level, &attrs))
+			continue;
+		/* Ranges come in order, and what was mapped stays mapped */
+		for (old = before; *old; old = strchr(old, '\n') + 1) {
+			if (!parse_leaves(old, &was_start, &was_end, was_level,
+					  &was_attrs) ||
+			    was_end <= start || was_start >= end)
+				continue;
+			if (was_start <= start)
+				start = was_end;
+			else
+				end = was_start;
+		}
+		if (start >= end)
+			continue;
+		snprintf(buf, sizeof(buf), "0x%016llx-0x%016llx %6llu MiB %s",
+			 start, end, (end - start) / MiB, level);
+		text_add(&t, buf);
+		while (*attrs != '\n') {
+			int n = strcspn(attrs, "\n ");
+
+			snprintf(buf, sizeof(buf), " %.*s", n, attrs);
+			text_add(&t, buf);
+			attrs += n + strspn(attrs + n, " ");
+		}
+		text_add(&t, "\n");
+	}
+	return t.s;
+}
+
+long meminfo_kb(const char *name)
+{
+	char line[256];
+	long kb = -1;
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, strlen(name)) &&
+		    line[strlen(name)] == ':')
+			kb = atol(line + strlen(name) + 1);
+	}
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* Pages on the per-CPU free lists, which MemFree does not count */
+static long pcp_pages(void)
+{
+	char line[256];
+	long n, sum = 0;
+	FILE *f = fopen("/proc/zoneinfo", "r");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, " count: %ld", &n) == 1)
+			sum += n;
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+long free_kb(void)
+{
+	long kb = -1, last;
+	int i = 0;
+
+	/* What is freed through RCU or a work queue comes in late */
+	do {
+		last = kb;
+		write_file("/proc/sys/vm/drop_caches", "3");
+		nap(100);
+		kb = meminfo_kb("MemFree") + pcp_pages() * getpagesize() / 1024;
+	} while (labs(kb - last) > 64 && i++ < 20);
+	return kb;
+}
+
+/* ---- the kernel log ---- */
+
+static char log_mark[64];
+
+void log_start(void)
+{
+	static int n;
+
+	snprintf(log_mark, sizeof(log_mark), "hotplug test: mark %d.%d\n",
+		 getpid(), n++);
+	write_file("/dev/kmsg", log_mark);
+}
+
+/* How many records since log_start() have one of @texts in them */
+static int log_search(const char *const *texts, bool show)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), found = 0, i, n;
+	bool marked = false;
+	char rec[8192];
+
+	/* EPIPE: records were overwritten while we read, the next read goes on */
+	while ((n = read(fd, rec, sizeof(rec) - 1)) > 0 ||
+	       (n < 0 && errno == EPIPE)) {
+		const char *text;
+
+		rec[n > 0 ? n : 0] = 0;
+		text = strchr(rec, ';');
+		if (!text)
+			continue;
+		if (!marked) {
+			marked = !strcmp(text + 1, log_mark);
+			continue;
+		}
+		for (i = 0; texts[i] && !strstr(text, texts[i]); i++)
+			;
+		if (!texts[i])
+			continue;
+		found++;
+		if (show)
+			complain("kernel log: %s", text + 1);
+	}
+	close(fd);
+	return found;
+}
+
+int log_clean(void)
+{
+	static const char *const alarming[] = {
+		"WARNING:", "BUG:", "BUG at", "Call trace", "Oops",
+		"possible circular", "possible recursive",
+		"INFO: task", "INFO: rcu", "rcu_sched", "soft lockup",
+		"Bad page", "bad page", "inconsistent lock", "list_add corruption",
+		"list_del corruption", "Out of memory", "oom-kill", "refcount_t",
+		"Kernel panic", "Unable to handle",
+		NULL
+	};
+
+	return log_search(alarming, true) ? -1 : 0;
+}
+
+bool log_has(const char *text)
+{
+	const char *const texts[] = { text, NULL };
+
+	return log_search(texts, false);
+}
+
+/* ---- tracing ---- */
+
+#define TRACING	"/sys/kernel/tracing"
+
+void trace_start(void)
+{
+	write_file(TRACING "/events/arm64_hotplug/enable", "1");
+	close(open(TRACING "/trace", O_WRONLY | O_TRUNC));
+}
+
+const char *trace_line(const char *event)
+{
+	static char found[512];
+	char line[512];
+	FILE *f = fopen(TRACING "/trace", "r");
+
+	found[0] = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strstr(line, event))
+			snprintf(found, sizeof(found), "%s", line);
+	}
+	if (f)
+		fclose(f);
+	return found[0] ? found : NULL;
+}
+
+unsigned long long trace_field(const char *line, const char *name)
+{
+	char key[64];
+	const char *p;
+
+	snprintf(key, sizeof(key), " %s=", name);
+	p = line ? strstr(line, key) : NULL;
+	return p ? strtoull(p + strlen(key), NULL, 0) : 0;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the memory hotplug tests share: the QEMU monitor, memory blocks, the
+ * kernel log, and a picture of the kernel's memory to compare.
+ *
+ * Calls that can fail return -1 after saying why on stderr.
+ */
+#ifndef UTIL_H
+#define UTIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KiB	1024ULL
+#define MiB	(1024 * KiB)
+#define GiB	(1024 * MiB)
+
+#define PORT_QMP	"/dev/port/qmp"
+#define MEMORY		"/sys/devices/system/memory"
+
+/* Waiting is cheap where nothing hangs, and TCG with lockdep is slow */
+#define PATIENCE	120	/* seconds */
+
+/* ---- QEMU ---- */
+
+/* Open the monitor once; -1 where there is none (a real machine) */
+int qmp_open(void);
+
+/* Run one command, its arguments being JSON made by printf(); keep the reply */
+int qmp(const char *command, const char *arguments, ...)
+	__attribute__((format(printf, 2, 3)));
+const char *qmp_reply(void);
+
+/*
+ * Wait until an event of that name that mentions @id comes, or has come since
+ * qmp_forget(). 0 when it came, -1 after @seconds.
+ */
+int qmp_wait(const char *event, const char *id, int seconds);
+void qmp_forget(void);
+
+/* ---- DIMMs ---- */
+
+struct dimm {
+	const char *id;
+	uint64_t size;
+	uint64_t addr;		/* where the guest sees it, from QEMU unless set */
+};
+
+/*
+ * Plug a DIMM and wait for its memory blocks; @addr 0 lets QEMU choose. With
+ * dimm_insert() no wait, for what is not expected to work.
+ */
+int dimm_insert(struct dimm *dimm);
+int dimm_plug(struct dimm *dimm);
+/* Ask for removal; dimm_gone() waits until QEMU has it back, and frees it */
+int dimm_eject(const struct dimm *dimm);
+int dimm_gone(const struct dimm *dimm, int seconds);
+/* Eject it whatever state it is in, and wait */
+int dimm_unplug(const struct dimm *dimm);
+
+/* ---- the virtio-mem device "vmem0" ---- */
+
+/* A number that QEMU knows of it; 0 if there is no such device */
+uint64_t vmem_property(const char *name);
+/* Ask for @size and wait until the guest has just that, in use, or gave it back */
+int vmem_resize(uint64_t size);
+
+/* ---- memory blocks ---- */
+
+uint64_t block_size(void);
+/* How many blocks of [addr, addr + size) there are, or are in a state */
+int blocks_present(uint64_t addr, uint64_t size);
+int blocks_in_state(uint64_t addr, uint64_t size, const char *state);
+/* Write @state ("online_movable", "offline", ...) to all blocks of the range */
+int blocks_set(uint64_t addr, uint64_t size, const char *state);
+int block_set(uint64_t addr, const char *state);
+int blocks_wait(uint64_t addr, uint64_t size, int count, int seconds);
+
+/* The physical address behind @p, 0 if it has none (or we are not root) */
+uint64_t physical(const void *p);
+
+/* ---- what to compare ---- */
+
+/*
+ * The linear map and memmap as kernel_page_tables shows them, "System RAM" and
+ * its kin from /proc/iomem, and the memory blocks. Malloc'ed text.
+ */
+char *picture(void);
+/* 0 if equal; else -1 and the lines that differ go to stderr */
+int same_picture(const char *before, const char *after);
+/*
+ * How what is mapped in @after and was not in @before is mapped: a line for each
+ * run of like leaves, "start-end MiB level attributes", malloc'ed.
+ */
+char *new_mappings(const char *before, const char *after);
+
+/* kB free, per-CPU lists included, once caches and batched work are drained */
+long free_kb(void);
+long meminfo_kb(const char *name);
+
+/* ---- the kernel log ---- */
+
+/* Start reading here; log_clean() then is 0 if nothing alarming was logged */
+void log_start(void);
+int log_clean(void);
+/* Whether a message with @text came since log_start() */
+bool log_has(const char *text);
+
+/* ---- files ---- */
+
+int read_file(const char *path, char *buf, int size);
+int write_file(const char *path, const char *text);
+
+/* The last line in the trace buffer that mentions @event, or NULL */
+const char *trace_line(const char *event);
+void trace_start(void);
+/* The number after "name=" in a trace line */
+unsigned long long trace_field(const char *line, const char *name);
+
+#endif

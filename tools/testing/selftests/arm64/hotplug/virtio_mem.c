@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A virtio-mem device ("vmem0") that the host grows and shrinks. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(vmem) {
+	char *before;
+	uint64_t addr;
+};
+
+FIXTURE_SETUP(vmem)
+{
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	self->addr = vmem_property("memaddr");
+	if (!self->addr)
+		SKIP(return, "needs a virtio-mem device with the id vmem0");
+	log_start();
+	write_file(MEMORY "/auto_online_blocks", "online_movable");
+	ASSERT_EQ(0, vmem_resize(0));
+	ASSERT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
+	self->before = picture();
+}
+
+FIXTURE_TEARDOWN(vmem)
+{
+	char *after;
+
+	EXPECT_EQ(0, vmem_resize(0));
+	EXPECT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
+	write_file(MEMORY "/auto_online_blocks", "offline");
+	after = picture();
+	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, log_clean());
+	free(after);
+	free(self->before);
+}
+
+/* All of it is taken and given back, three times */
+TEST_F_TIMEOUT(vmem, up_and_down, 600)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, vmem_resize(2 * GiB));
+		ASSERT_EQ(0, vmem_resize(0));
+		ASSERT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
+	}
+}
+
+/* Steps that are no multiple of a memory block, up and down */
+TEST_F_TIMEOUT(vmem, odd_steps, 900)
+{
+	uint64_t step = vmem_property("block-size");
+	uint64_t block = block_size();
+	const uint64_t sizes[] = {
+		step, block + step, 3 * block - step, 7 * block + 3 * step,
+		2 * block + step, block - step, 5 * block, step,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		ASSERT_EQ(0, vmem_resize(sizes[i]));
+}
+
+TEST_HARNESS_MAIN
