@@ -90,35 +90,6 @@ TEST_F_TIMEOUT(busy, process_is_migrated, 600)
 	munmap(p, size);
 }
 
-/* Memory that cannot move, here of a pipe, makes device_del fail at once; the
- * DIMM works on, and goes when the memory was given back.
- */
-TEST_F_TIMEOUT(busy, unmovable_is_refused, 600)
-{
-	char page[65536], got[65536];
-	int fds[2], i, n = 0;
-
-	ASSERT_EQ(0, block_set(self->dimm.addr, "online_kernel"));
-	ASSERT_EQ(0, pipe2(fds, O_NONBLOCK));
-	fcntl(fds[1], F_SETPIPE_SZ, 1 << 20);
-	memset(page, 0x5a, sizeof(page));
-	while (write(fds[1], page, sizeof(page)) == sizeof(page))
-		n++;
-	ASSERT_LT(0, n);
-
-	ASSERT_EQ(0, dimm_eject(&self->dimm));
-	ASSERT_EQ(0, qmp_wait("MEM_UNPLUG_ERROR", "d0", PATIENCE));
-	ASSERT_EQ(1, blocks_in_state(self->dimm.addr, block_size(), "online"));
-	for (i = 0; i < n; i++) {
-		ASSERT_EQ((ssize_t)sizeof(got), read(fds[0], got, sizeof(got)));
-		ASSERT_EQ(0, memcmp(page, got, sizeof(page)));
-	}
-
-	close(fds[0]);
-	close(fds[1]);
-	ASSERT_EQ(0, dimm_unplug(&self->dimm));
-}
-
 static void on_alarm(int signal)
 {
 	(void)signal;
@@ -171,6 +142,53 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 	EXPECT_FALSE(on_dimm(&self->dimm, p));
 	EXPECT_EQ(0, wrong(p, size));
 	munmap(p, size);
+}
+
+/* Memory that cannot move, here of a pipe, makes device_del fail at once, and the
+ * DIMM works on. Its removal afterwards cannot be promised: it is in a zone where
+ * the kernel puts data of its own meanwhile.
+ */
+TEST(unmovable_is_refused)
+{
+	struct dimm dimm = { .id = "k0", .size = 2 * block_size(), .addr = 2 * ADDRESS };
+	char page[65536], got[65536];
+	int fds[2], i, n = 0;
+
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	log_start();
+	ASSERT_EQ(0, pipe2(fds, O_NONBLOCK));
+	ASSERT_EQ(1 << 20, fcntl(fds[1], F_SETPIPE_SZ, 1 << 20));
+	memset(page, 0x5a, sizeof(page));
+	ASSERT_EQ(0, dimm_plug(&dimm));
+	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, "online_kernel"));
+	while (write(fds[1], page, sizeof(page)) == sizeof(page))
+		n++;
+	ASSERT_LT(0, n);
+
+	ASSERT_EQ(0, dimm_eject(&dimm));
+	/* _OST 0x82: device busy (ACPI 6.5, table 6.33) */
+	ASSERT_EQ(0, qmp_wait("ACPI_DEVICE_OST", "\"status\": 130", 20));
+	ASSERT_LT(0, blocks_in_state(dimm.addr, dimm.size, "online"));
+	ASSERT_EQ(2, blocks_present(dimm.addr, dimm.size));
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ((ssize_t)sizeof(got), read(fds[0], got, sizeof(got)));
+		ASSERT_EQ(0, memcmp(page, got, sizeof(page)));
+	}
+	for (i = 0; i < 2; i++) {
+		uint64_t at = dimm.addr + i * block_size();
+
+		if (blocks_in_state(at, block_size(), "offline"))
+			EXPECT_EQ(0, block_set(at, "online_kernel"));
+	}
+	EXPECT_EQ(2, blocks_in_state(dimm.addr, dimm.size, "online"));
+	close(fds[0]);
+	close(fds[1]);
+	EXPECT_EQ(0, log_clean());
+
+	ASSERT_EQ(0, dimm_eject(&dimm));
+	if (dimm_gone(&dimm, 5))
+		TH_LOG("the kernel has other data on it by now, it stays");
 }
 
 TEST_HARNESS_MAIN

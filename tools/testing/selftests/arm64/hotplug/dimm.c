@@ -41,13 +41,12 @@ FIXTURE_TEARDOWN(dimm)
 }
 
 /* Plug, put online, offline, unplug */
-static void cycle(struct __test_metadata *_metadata, struct dimm dimm,
-		  const char *state)
+static void cycle(struct __test_metadata *_metadata, struct dimm dimm)
 {
 	int n = dimm.size / block_size();
 
 	ASSERT_EQ(0, dimm_plug(&dimm));
-	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, state));
+	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, "online_movable"));
 	ASSERT_EQ(n, blocks_in_state(dimm.addr, dimm.size, "online"));
 	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, "offline"));
 	ASSERT_EQ(n, blocks_in_state(dimm.addr, dimm.size, "offline"));
@@ -61,21 +60,13 @@ TEST_F_TIMEOUT(dimm, one_block_repeated, 600)
 	int i;
 
 	for (i = 0; i < 5; i++)
-		cycle(_metadata, (struct dimm) { .id = "d0", .size = block_size() },
-		      "online_movable");
+		cycle(_metadata, (struct dimm) { .id = "d0", .size = block_size() });
 }
 
 /* 4 GiB, which rodata=off maps by the largest leaves */
 TEST_F_TIMEOUT(dimm, four_gib, 600)
 {
-	cycle(_metadata, (struct dimm) { .id = "d0", .size = 4 * GiB },
-	      "online_movable");
-}
-
-/* The kernel zone can be given back as well, as long as nothing landed in it */
-TEST_F_TIMEOUT(dimm, kernel_zone, 600)
-{
-	cycle(_metadata, (struct dimm) { .id = "d0", .size = GiB }, "online_kernel");
+	cycle(_metadata, (struct dimm) { .id = "d0", .size = 4 * GiB });
 }
 
 /* A DIMM that was never put online is given back */

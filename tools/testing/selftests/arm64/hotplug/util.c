@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -274,7 +276,8 @@ int dimm_unplug(const struct dimm *dimm)
 	if (dimm_eject(dimm))
 		return -1;
 	if (dimm_gone(dimm, PATIENCE))
-		return complain("DIMM %s was not given back", dimm->id);
+		return complain("DIMM %s was not given back; QEMU said:\n%s",
+				dimm->id, qmp_events);
 	return 0;
 }
 
@@ -324,19 +327,53 @@ static void block_path(char *path, int size, uint64_t addr)
 		 (unsigned long long)(addr / block_size()));
 }
 
+static int is_block(const struct dirent *d)
+{
+	return !strncmp(d->d_name, "memory", 6) && isdigit(d->d_name[6]);
+}
+
+/* Call @visit with the address and state of each block there is, in order */
+static void for_each_block(void (*visit)(uint64_t addr, const char *state,
+					 void *data), void *data)
+{
+	struct dirent **names;
+	int n = scandir(MEMORY, &names, is_block, versionsort), i;
+	uint64_t step = block_size();
+	char path[128], state[64];
+
+	for (i = 0; i < n; i++) {
+		uint64_t addr = strtoull(names[i]->d_name + 6, NULL, 10) * step;
+
+		block_path(path, sizeof(path), addr);
+		if (read_file(path, state, sizeof(state)) >= 0)
+			visit(addr, state, data);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+}
+
+struct block_count {
+	uint64_t start, end;
+	const char *state;
+	int n;
+};
+
+static void count_block(uint64_t addr, const char *state, void *data)
+{
+	struct block_count *c = data;
+
+	if (addr >= c->start && addr < c->end &&
+	    !strncmp(state, c->state, strlen(c->state)))
+		c->n++;
+}
+
 int blocks_in_state(uint64_t addr, uint64_t size, const char *state)
 {
-	uint64_t at, step = block_size();
-	char path[128], buf[64];
-	int n = 0;
+	struct block_count c = { addr, addr + size, state, 0 };
 
-	for (at = addr; at < addr + size; at += step) {
-		block_path(path, sizeof(path), at);
-		if (read_file(path, buf, sizeof(buf)) >= 0 &&
-		    !strncmp(buf, state, strlen(state)))
-			n++;
-	}
-	return n;
+	for_each_block(count_block, &c);
+	return c.n;
 }
 
 int blocks_present(uint64_t addr, uint64_t size)
@@ -410,13 +447,20 @@ static void text_add(struct text *t, const char *line)
 	t->len += n;
 }
 
+static void draw_block(uint64_t addr, const char *state, void *data)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "memory block at %#llx %s",
+		 (unsigned long long)addr, state);
+	text_add(data, line);
+}
+
 char *picture(void)
 {
 	struct text t = { 0 };
 	char line[512];
 	bool wanted = false;
-	uint64_t step = block_size();
-	long i;
 	FILE *f;
 
 	text_add(&t, "");
@@ -439,15 +483,7 @@ char *picture(void)
 	if (f)
 		fclose(f);
 
-	for (i = 0; i < (long)(4096 * GiB / step); i++) {
-		char path[128], buf[64];
-
-		snprintf(path, sizeof(path), MEMORY "/memory%ld/state", i);
-		if (read_file(path, buf, sizeof(buf)) < 0)
-			continue;
-		snprintf(line, sizeof(line), "memory%ld %s", i, buf);
-		text_add(&t, line);
-	}
+	for_each_block(draw_block, &t);
 	return t.s;
 }
 
