@@ -7,7 +7,7 @@ export GEOMETRY KSRC STOCK DEBUG W
 T := tools/hotremove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tree guest kernel shell demo test leaves check clean
+.PHONY: help setup tree guest kernel shell demo test leaves count bad-input check clean
 
 help: ## this list
 	@echo "Targets:"
@@ -42,6 +42,15 @@ leaves: guest ## compare how stock and we map hot-added memory
 	@$(T)/kernel
 	@STOCK=1 $(T)/kernel
 	@$(T)/leaves
+
+count: guest ## what adding and removing costs, stock beside ours
+	@$(T)/kernel
+	@STOCK=1 $(T)/kernel
+	@$(T)/count
+
+bad-input: guest ## that bad input gets one clear line
+	@$(T)/kernel
+	@$(T)/bad-input
 
 check: tree ## checkpatch on the series and a build with W=1
 	@$(T)/check

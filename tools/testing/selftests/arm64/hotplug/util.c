@@ -332,9 +332,10 @@ static int is_block(const struct dirent *d)
 	return !strncmp(d->d_name, "memory", 6) && isdigit(d->d_name[6]);
 }
 
+typedef void (*block_visitor)(uint64_t addr, const char *state, void *data);
+
 /* Call @visit with the address and state of each block there is, in order */
-static void for_each_block(void (*visit)(uint64_t addr, const char *state,
-					 void *data), void *data)
+static void for_each_block(block_visitor visit, void *data)
 {
 	struct dirent **names;
 	int n = scandir(MEMORY, &names, is_block, versionsort), i;

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of the memory hotplug engine on the real MMU, on virtual ranges
+ * that nothing else uses. What is mapped is asked of the CPU itself (AT S1E1R).
+ */
+#include <kunit/test.h>
+
+#include <linux/memory.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+
+#include <asm/pgtable.h>
+#include <asm/sections.h>
+#include <asm/sysreg.h>
+
+#include "hotplug.h"
+
+/* A whole table of blocks, so that no table below its own is shared */
+#define UNIT	(PMD_SIZE * PTRS_PER_PTE)
+
+struct ctx {
+	struct vm_struct *area;
+	unsigned long start;	/* two UNITs from here on are ours */
+	phys_addr_t phys;
+};
+
+static const phys_addr_t NOWHERE = ~0ULL;
+
+/* Where the CPU finds @va, NOWHERE if it faults */
+static phys_addr_t translate(unsigned long va)
+{
+	u64 par;
+
+	/* The result register must not be changed by an exception in between */
+	preempt_disable();
+	asm volatile("at s1e1r, %0" : : "r" (va));
+	isb();
+	par = read_sysreg_par();
+	preempt_enable();
+
+	if (par & SYS_PAR_EL1_F)
+		return NOWHERE;
+	return (par & GENMASK_ULL(51, 12) & PAGE_MASK) | (va & ~PAGE_MASK);
+}
+
+static int map(struct ctx *ctx, unsigned long at, unsigned long size,
+	       unsigned int flags)
+{
+	int ret;
+
+	mem_hotplug_begin();
+	ret = map_hotplug_range(ctx->start + at, ctx->start + at + size,
+				ctx->phys + at, PAGE_KERNEL, flags, NULL);
+	mem_hotplug_done();
+	return ret;
+}
+
+/* Returns how many tables went */
+static unsigned long unmap(struct ctx *ctx, unsigned long at,
+			   unsigned long size)
+{
+	struct hotplug_batch batch;
+
+	mem_hotplug_begin();
+	hotplug_batch_init(&batch);
+	unmap_hotplug_range(ctx->start + at, ctx->start + at + size,
+			    ctx->start, ctx->start + 2 * UNIT, HOTPLUG_LINEAR,
+			    &batch);
+	hotplug_batch_finish(&batch);
+	mem_hotplug_done();
+	return batch.nr_tables;
+}
+
+/* Every page of [at, at + size), or what one can look at in reasonable time */
+static void expect_mapped(struct kunit *test, unsigned long at,
+			  unsigned long size, bool mapped)
+{
+	struct ctx *ctx = test->priv;
+	unsigned long step = size > SZ_64M ? SZ_1M + PAGE_SIZE : PAGE_SIZE;
+	unsigned long end = at + size;
+
+	for (; at < end; at += step) {
+		phys_addr_t got = translate(ctx->start + at);
+		phys_addr_t want = mapped ? ctx->phys + at : NOWHERE;
+
+		if (got == want)
+			continue;
+		KUNIT_FAIL(test, "%#lx: at %#llx, not %#llx", at, (u64)got,
+			   (u64)want);
+		return;
+	}
+}
+
+/* Boot memory is refused by itself, before anybody asks whether it is offline */
+static void boot_memory_stays(struct kunit *test)
+{
+	u64 size = memory_block_size_bytes();
+	u64 start = ALIGN_DOWN(__pa_symbol(_text), size);
+
+	KUNIT_EXPECT_EQ(test, remove_memory(start, size), -EPERM);
+}
+
+/* Pages, contiguous pages, and blocks where they fit: there, and gone again */
+static void map_and_unmap(struct kunit *test)
+{
+	static const unsigned int flags[] = {
+		0, HOTPLUG_NO_CONT, HOTPLUG_NO_BLOCK,
+		HOTPLUG_NO_BLOCK | HOTPLUG_NO_CONT,
+	};
+	static const struct {
+		unsigned long at, size;
+	} ranges[] = {
+		{ 0, PAGE_SIZE },
+		{ 0, CONT_PTE_SIZE },
+		{ PAGE_SIZE, CONT_PTE_SIZE },
+		{ 0, PMD_SIZE },
+		{ PMD_SIZE - PAGE_SIZE, 2 * PAGE_SIZE },
+		{ PMD_SIZE - PAGE_SIZE, PMD_SIZE + 2 * PAGE_SIZE },
+		{ UNIT - PAGE_SIZE, PMD_SIZE + PAGE_SIZE },
+	};
+	struct ctx *ctx = test->priv;
+	int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		for (k = 0; k < ARRAY_SIZE(ranges); k++) {
+			unsigned long at = ranges[k].at, size = ranges[k].size;
+
+			KUNIT_ASSERT_EQ(test, map(ctx, at, size, flags[i]), 0);
+			expect_mapped(test, at, size, true);
+			KUNIT_EXPECT_EQ(test, translate(ctx->start + at + size),
+					NOWHERE);
+			unmap(ctx, at, size);
+			expect_mapped(test, at, size, false);
+			/* No table was left: there is nothing to give back */
+			KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+		}
+	}
+}
+
+/* An add that meets a mapping, wherever in its range, changes nothing */
+static void add_over_mapping(struct kunit *test)
+{
+	static const unsigned long taken[] = {
+		0, PMD_SIZE, 3 * PMD_SIZE + PAGE_SIZE, 8 * PMD_SIZE - PAGE_SIZE,
+	};
+	struct ctx *ctx = test->priv;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(taken); i++) {
+		unsigned long after = taken[i] + PAGE_SIZE;
+
+		KUNIT_ASSERT_EQ(test, map(ctx, taken[i], PAGE_SIZE, 0), 0);
+		KUNIT_EXPECT_EQ(test, map(ctx, 0, 8 * PMD_SIZE, 0), -EEXIST);
+		expect_mapped(test, 0, taken[i], false);
+		expect_mapped(test, taken[i], PAGE_SIZE, true);
+		expect_mapped(test, after, 8 * PMD_SIZE - after, false);
+		unmap(ctx, taken[i], PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+	}
+}
+
+/* What stands beside a range that goes stays, to the page */
+static void neighbours_stay(struct kunit *test)
+{
+	unsigned long at = PMD_SIZE - 3 * PAGE_SIZE, size = PMD_SIZE + 7 * PAGE_SIZE;
+	struct ctx *ctx = test->priv;
+
+	KUNIT_ASSERT_EQ(test, map(ctx, 0, 4 * PMD_SIZE,
+				  HOTPLUG_NO_BLOCK | HOTPLUG_NO_CONT), 0);
+	unmap(ctx, at, size);
+	expect_mapped(test, 0, at, true);
+	expect_mapped(test, at, size, false);
+	expect_mapped(test, at + size, 4 * PMD_SIZE - at - size, true);
+
+	/* And the hole can be filled again, by larger leaves where they fit */
+	KUNIT_EXPECT_EQ(test, map(ctx, at, size, 0), 0);
+	expect_mapped(test, 0, 4 * PMD_SIZE, true);
+	unmap(ctx, 0, 4 * PMD_SIZE);
+	expect_mapped(test, 0, 4 * PMD_SIZE, false);
+	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+}
+
+/* A leaf or contiguous group that a range would split is seen beforehand */
+static void splits_are_seen(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	unsigned long start = ctx->start;
+
+	KUNIT_ASSERT_EQ(test, map(ctx, 0, 2 * PMD_SIZE, HOTPLUG_NO_CONT), 0);
+	KUNIT_EXPECT_FALSE(test, hotplug_range_splits_leaf(start, start + 2 * PMD_SIZE));
+	KUNIT_EXPECT_FALSE(test, hotplug_range_splits_leaf(start, start + PMD_SIZE));
+	KUNIT_EXPECT_TRUE(test, hotplug_range_splits_leaf(start, start + PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, hotplug_range_splits_leaf(start + PMD_SIZE - PAGE_SIZE,
+							  start + 2 * PMD_SIZE));
+	unmap(ctx, 0, 2 * PMD_SIZE);
+
+	KUNIT_ASSERT_EQ(test, map(ctx, 0, 2 * CONT_PTE_SIZE, HOTPLUG_NO_BLOCK), 0);
+	KUNIT_EXPECT_FALSE(test, hotplug_range_splits_leaf(start, start + CONT_PTE_SIZE));
+	KUNIT_EXPECT_TRUE(test, hotplug_range_splits_leaf(start + PAGE_SIZE,
+							  start + CONT_PTE_SIZE));
+	unmap(ctx, 0, 2 * CONT_PTE_SIZE);
+	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+}
+
+static int hotplug_test_init(struct kunit *test)
+{
+	struct ctx *ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, ctx);
+	ctx->area = get_vm_area(3 * UNIT, VM_MAP);
+	if (!ctx->area)
+		kunit_skip(test, "no virtual range of %lu MiB", 3 * UNIT >> 20);
+	ctx->start = ALIGN((unsigned long)ctx->area->addr, UNIT);
+	/* Only ever translated, never accessed */
+	ctx->phys = ALIGN_DOWN(__pa_symbol(_text), PMD_SIZE);
+	test->priv = ctx;
+	return 0;
+}
+
+static void hotplug_test_exit(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+
+	if (ctx)
+		free_vm_area(ctx->area);
+}
+
+static struct kunit_case hotplug_test_cases[] = {
+	KUNIT_CASE(boot_memory_stays),
+	KUNIT_CASE(map_and_unmap),
+	KUNIT_CASE(add_over_mapping),
+	KUNIT_CASE(neighbours_stay),
+	KUNIT_CASE(splits_are_seen),
+	{}
+};
+
+static struct kunit_suite hotplug_test_suite = {
+	.name = "arm64_hotplug",
+	.init = hotplug_test_init,
+	.exit = hotplug_test_exit,
+	.test_cases = hotplug_test_cases,
+};
+
+kunit_test_suite(hotplug_test_suite);
