@@ -15,6 +15,7 @@ help: ## this list
 	@echo "Variables:"
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
 	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
+	@echo "  GROUP='rodata=full' only that part of the tests"
 
 setup: ## install the Debian packages that are missing
 	@$(T)/setup
@@ -36,7 +37,7 @@ demo: kernel guest ## plug and unplug memory, and see what happens
 
 test: guest ## the tests, in a kernel that checks itself
 	@DEBUG=1 $(T)/kernel
-	@$(T)/test
+	@$(T)/test $(GROUP)
 
 leaves: guest ## compare how stock and we map hot-added memory
 	@$(T)/kernel

@@ -56,13 +56,23 @@ TEST_F_TIMEOUT(vmem, up_and_down, 600)
 /* Steps that are no multiple of a memory block, up and down */
 TEST_F_TIMEOUT(vmem, odd_steps, 900)
 {
-	uint64_t step = vmem_property("block-size");
+	/* The device's unit, or the guest's page block where that is larger */
+	uint64_t step = vmem_property("block-size"), unit;
 	uint64_t block = block_size();
+	char buf[64];
+	unsigned int i;
+
+	if (read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", buf,
+		      sizeof(buf)) > 0) {
+		unit = strtoull(buf, NULL, 10);
+		if (unit > step)
+			step = unit;
+	}
+
 	const uint64_t sizes[] = {
 		step, block + step, 3 * block - step, 7 * block + 3 * step,
 		2 * block + step, block - step, 5 * block, step,
 	};
-	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		ASSERT_EQ(0, vmem_resize(sizes[i]));
