@@ -335,7 +335,7 @@ static int is_block(const struct dirent *d)
 typedef void (*block_visitor)(uint64_t addr, const char *state, void *data);
 
 /* Call @visit with the address and state of each block there is, in order */
-static void for_each_block(block_visitor visit, void *data)
+static void visit_blocks(block_visitor visit, void *data)
 {
 	struct dirent **names;
 	int n = scandir(MEMORY, &names, is_block, versionsort), i;
@@ -373,7 +373,7 @@ int blocks_in_state(uint64_t addr, uint64_t size, const char *state)
 {
 	struct block_count c = { addr, addr + size, state, 0 };
 
-	for_each_block(count_block, &c);
+	visit_blocks(count_block, &c);
 	return c.n;
 }
 
@@ -484,7 +484,7 @@ char *picture(void)
 	if (f)
 		fclose(f);
 
-	for_each_block(draw_block, &t);
+	visit_blocks(draw_block, &t);
 	return t.s;
 }
 
