@@ -7,6 +7,7 @@
 
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
+#include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/vmalloc.h>
 
@@ -56,20 +57,27 @@ static int map(struct ctx *ctx, unsigned long at, unsigned long size,
 	return ret;
 }
 
-/* Returns how many tables went */
-static unsigned long unmap(struct ctx *ctx, unsigned long at,
-			   unsigned long size)
+/* Returns how many tables went; with @altmap the range is a memmap in there */
+static unsigned long unmap_what(struct ctx *ctx, unsigned long at,
+				unsigned long size, struct vmem_altmap *altmap)
 {
 	struct hotplug_batch batch;
 
 	mem_hotplug_begin();
 	hotplug_batch_init(&batch);
+	batch.altmap = altmap;
 	unmap_hotplug_range(ctx->start + at, ctx->start + at + size,
-			    ctx->start, ctx->start + 2 * UNIT, HOTPLUG_LINEAR,
-			    &batch);
+			    ctx->start, ctx->start + 2 * UNIT,
+			    altmap ? HOTPLUG_VMEMMAP : HOTPLUG_LINEAR, &batch);
 	hotplug_batch_finish(&batch);
 	mem_hotplug_done();
 	return batch.nr_tables;
+}
+
+static unsigned long unmap(struct ctx *ctx, unsigned long at,
+			   unsigned long size)
+{
+	return unmap_what(ctx, at, size, NULL);
 }
 
 /* Every page of [at, at + size), or what one can look at in reasonable time */
@@ -203,6 +211,33 @@ static void splits_are_seen(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
 }
 
+/* A block of memmap that is still used in part stays, and is accounted once */
+static void memmap_goes_whole(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct vmem_altmap altmap = {
+		.base_pfn = PHYS_PFN(ctx->phys),
+		.end_pfn = PHYS_PFN(ctx->phys + 2 * PMD_SIZE) - 1,
+		.alloc = 2 * PTRS_PER_PTE,
+	};
+
+	KUNIT_ASSERT_EQ(test, map(ctx, 0, 2 * PMD_SIZE, HOTPLUG_NO_CONT), 0);
+
+	unmap_what(ctx, PAGE_SIZE, PMD_SIZE - PAGE_SIZE, &altmap);
+	expect_mapped(test, 0, 2 * PMD_SIZE, true);
+	KUNIT_EXPECT_EQ(test, altmap.alloc, 2 * PTRS_PER_PTE);
+
+	unmap_what(ctx, 0, PMD_SIZE + PAGE_SIZE, &altmap);
+	expect_mapped(test, 0, PMD_SIZE, false);
+	expect_mapped(test, PMD_SIZE, PMD_SIZE, true);
+	KUNIT_EXPECT_EQ(test, altmap.alloc, PTRS_PER_PTE);
+
+	unmap_what(ctx, 0, 2 * PMD_SIZE, &altmap);
+	expect_mapped(test, 0, 2 * PMD_SIZE, false);
+	KUNIT_EXPECT_EQ(test, altmap.alloc, 0);
+	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+}
+
 static int hotplug_test_init(struct kunit *test)
 {
 	struct ctx *ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
@@ -232,6 +267,7 @@ static struct kunit_case hotplug_test_cases[] = {
 	KUNIT_CASE(add_over_mapping),
 	KUNIT_CASE(neighbours_stay),
 	KUNIT_CASE(splits_are_seen),
+	KUNIT_CASE(memmap_goes_whole),
 	{}
 };
 
