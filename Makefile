@@ -30,14 +30,14 @@ kernel: tree ## the kernel in build/6.12/$(GEOMETRY)
 	@$(T)/kernel
 
 shell: kernel guest ## a shell in the guest, with QEMU's monitor at hand
-	@$(T)/boot -q "$(VMEM)"
+	@$(T)/boot -v
 
 demo: kernel guest ## plug and unplug memory, and see what happens
-	@$(T)/boot -t 300 -q "$(VMEM)" demo
+	@$(T)/boot -v -t 300 demo
 
 test: guest ## the tests, in a kernel that checks itself
 	@DEBUG=1 $(T)/kernel
-	@$(T)/test $(GROUP)
+	@$(T)/test $(if $(GROUP),'$(GROUP)')
 
 leaves: guest ## compare how stock and we map hot-added memory
 	@$(T)/kernel
@@ -58,5 +58,3 @@ check: tree ## checkpatch on the series and a build with W=1
 
 clean: ## remove all that was built
 	rm -rf build
-
-VMEM := -object memory-backend-ram,id=vm0,size=16G,reserve=off -device virtio-mem-pci,id=vmem0,memdev=vm0,requested-size=0
