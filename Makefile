@@ -4,10 +4,14 @@
 
 GEOMETRY ?= 4k-48
 export GEOMETRY KSRC STOCK DEBUG W
+# The simulator takes all geometries unless told which
+SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
+	GEOMETRY=$(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 T := tools/hotremove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tree guest kernel shell demo test leaves count bad-input check clean
+.PHONY: help setup tree guest kernel shell demo test sim mutants fuzz leaves count \
+	bad-input check clean
 
 help: ## this list
 	@echo "Targets:"
@@ -16,6 +20,7 @@ help: ## this list
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
 	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
 	@echo "  GROUP='rodata=full' only that part of the tests"
+	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
 
 setup: ## install the Debian packages that are missing
 	@$(T)/setup
@@ -35,9 +40,21 @@ shell: kernel guest ## a shell in the guest, with QEMU's monitor at hand
 demo: kernel guest ## plug and unplug memory, and see what happens
 	@$(T)/boot -v -t 300 demo
 
-test: guest ## the tests, in a kernel that checks itself
+test: guest $(if $(GROUP),,sim) ## the simulator, then the tests in a kernel that checks itself
 	@DEBUG=1 $(T)/kernel
 	@$(T)/test $(if $(GROUP),'$(GROUP)')
+
+sim: ## the engine on a simulated, hostile machine: seconds, no kernel
+	@$(T)/setup sim
+	@$(SIM) run
+
+mutants: ## that the simulator notices sabotage of the engine
+	@$(T)/setup sim
+	@$(SIM) mutants
+
+fuzz: ## the simulator driven by libFuzzer, for SECONDS=60
+	@$(T)/setup sim
+	@$(SIM) fuzz
 
 leaves: guest ## compare how stock and we map hot-added memory
 	@$(T)/kernel
