@@ -17,8 +17,11 @@
 
 #include "hotplug.h"
 
-/* A whole table of blocks, so that no table below its own is shared */
-#define UNIT	(PMD_SIZE * PTRS_PER_PTE)
+/*
+ * A whole table of blocks, so that no table below its own is shared; where that
+ * table is the root, as many blocks as the tests need
+ */
+#define UNIT	(PMD_SIZE * (CONFIG_PGTABLE_LEVELS > 2 ? PTRS_PER_PTE : 8))
 
 struct ctx {
 	struct vm_struct *area;

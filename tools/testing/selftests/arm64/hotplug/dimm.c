@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -143,18 +144,53 @@ TEST_F_TIMEOUT(dimm, single_blocks, 600)
 /* A DIMM that is no multiple of a memory block is refused with a message, and
  * can be taken out again
  */
+/* Insert a DIMM that the kernel cannot take; it says @why, and has no part of it */
+static int refused(struct dimm *dimm, const char *why)
+{
+	int ret = dimm_insert(dimm);
+
+	while (!ret && !log_has(why))
+		usleep(10000);
+	if (!ret && blocks_present(dimm->addr, dimm->size))
+		ret = -1;
+	/* The guest never took it: QEMU gives it up or keeps it until reboot */
+	if (!ret)
+		ret = dimm_eject(dimm);
+	if (!ret)
+		dimm_gone(dimm, 10);
+	return ret;
+}
+
+/* User space has as many bits of address as the kernel */
+static bool va_bits_beyond(int bits)
+{
+	void *at = (void *)(1UL << bits);
+	void *p = mmap(at, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+		       MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p != MAP_FAILED)
+		munmap(p, 1);
+	return p == at;
+}
+
+/* Refused where the linear map ends before it, like any other where it does not */
+TEST_F_TIMEOUT(dimm, far_address, 600)
+{
+	struct dimm d = { .id = "d0", .size = block_size(), .addr = 512 * GiB };
+
+	if (va_bits_beyond(40)) {
+		ASSERT_EQ(0, dimm_plug(&d));
+		ASSERT_EQ(0, dimm_unplug(&d));
+		return;
+	}
+	EXPECT_EQ(0, refused(&d, "exceeds maximum addressable range"));
+}
+
 TEST_F_TIMEOUT(dimm, odd_size, 600)
 {
 	struct dimm d = { .id = "d0", .size = block_size() + block_size() / 2 };
 
-	ASSERT_EQ(0, dimm_insert(&d));
-	while (!log_has("unaligned hotplug range"))
-		usleep(10000);
-	ASSERT_EQ(0, blocks_present(d.addr, d.size));
-	ASSERT_EQ(0, dimm_eject(&d));
-	/* The guest never took it: QEMU gives it up or keeps it until reboot */
-	if (dimm_gone(&d, 10))
-		TH_LOG("QEMU keeps what the guest did not take");
+	EXPECT_EQ(0, refused(&d, "unaligned hotplug range"));
 }
 
 TEST_HARNESS_MAIN
