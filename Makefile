@@ -3,15 +3,16 @@
 # The one entry point. 'make help' lists the targets.
 
 GEOMETRY ?= 4k-48
-export GEOMETRY KSRC STOCK DEBUG W
-# The simulator takes all geometries unless told which
+export GEOMETRY KSRC STOCK DEBUG W CPU
+# Some targets take all geometries, or several, unless told which
+GIVEN := $(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
-	GEOMETRY=$(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
+	GEOMETRY=$(GIVEN)
 T := tools/hotremove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tree guest kernel shell demo test sim mutants fuzz leaves count \
-	bad-input check clean
+.PHONY: help setup tree guest kernel shell demo test sim mutants fuzz leaves bench \
+	bench-check bad-input check clean
 
 help: ## this list
 	@echo "Targets:"
@@ -19,6 +20,7 @@ help: ## this list
 	@echo "Variables:"
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
 	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
+	@echo "  CPU=max,lpa2=off CPU=neoverse-n1 the emulated CPU: without 52-bit addresses, on 4K and 16K, on 64K"
 	@echo "  GROUP='rodata=full' only that part of the tests"
 	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
 
@@ -45,15 +47,15 @@ test: guest $(if $(GROUP),,sim) ## the simulator, then the tests in a kernel tha
 	@$(T)/test $(if $(GROUP),'$(GROUP)')
 
 sim: ## the engine on a simulated, hostile machine: seconds, no kernel
-	@$(T)/setup sim
+	@GEOMETRY= $(T)/setup sim
 	@$(SIM) run
 
 mutants: ## that the simulator notices sabotage of the engine
-	@$(T)/setup sim
+	@GEOMETRY= $(T)/setup sim
 	@$(SIM) mutants
 
 fuzz: ## the simulator driven by libFuzzer, for SECONDS=60
-	@$(T)/setup sim
+	@GEOMETRY= $(T)/setup sim
 	@$(SIM) fuzz
 
 leaves: guest ## compare how stock and we map hot-added memory
@@ -61,10 +63,16 @@ leaves: guest ## compare how stock and we map hot-added memory
 	@STOCK=1 $(T)/kernel
 	@$(T)/leaves
 
-count: guest ## what adding and removing costs, stock beside ours
-	@$(T)/kernel
-	@STOCK=1 $(T)/kernel
-	@$(T)/count
+bench: guest ## count what adding and removing costs, stock and ours (takes long)
+	@$(T)/setup bench
+	@for g in $$(GEOMETRY=$(GIVEN) $(T)/bench rows); do \
+		for s in "" 1; do GEOMETRY=$$g STOCK=$$s DEBUG= $(T)/kernel || exit; done; done
+	@GEOMETRY=$(GIVEN) $(T)/bench run
+
+bench-check: guest ## one row of it, compared with what is on record
+	@GEOMETRY=4k-48 DEBUG= $(T)/kernel
+	@GEOMETRY=4k-48 DEBUG= STOCK=1 $(T)/kernel
+	@$(T)/bench check
 
 bad-input: guest ## that bad input gets one clear line
 	@$(T)/kernel

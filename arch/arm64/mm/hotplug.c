@@ -179,11 +179,15 @@ static void widen_to_dead(unsigned long *start, unsigned long *end)
 {
 	unsigned long pfn = page_to_pfn((struct page *)*start);
 	unsigned long first = ALIGN_DOWN(pfn, PAGES_PER_SECTION);
-	struct mem_section_usage *usage = __pfn_to_section(pfn)->usage;
-	unsigned int lo = subsection_map_index(pfn);
-	unsigned int hi = lo + (*end - *start) /
-			  (PAGES_PER_SUBSECTION * sizeof(struct page));
+	struct mem_section_usage *usage;
+	unsigned int lo, hi;
 
+	if (*end - *start == PAGES_PER_SECTION * sizeof(struct page))
+		return;
+
+	usage = __pfn_to_section(pfn)->usage;
+	lo = subsection_map_index(pfn);
+	hi = lo + (*end - *start) / (PAGES_PER_SUBSECTION * sizeof(struct page));
 	if (usage) {
 		while (lo && !test_bit(lo - 1, usage->subsection_map))
 			lo--;
@@ -196,6 +200,15 @@ static void widen_to_dead(unsigned long *start, unsigned long *end)
 
 	*start = (unsigned long)pfn_to_page(first + lo * PAGES_PER_SUBSECTION);
 	*end = *start + (hi - lo) * PAGES_PER_SUBSECTION * sizeof(struct page);
+}
+
+static void unmap_memmap(unsigned long start, unsigned long end,
+			 struct vmem_altmap *altmap, struct hotplug_batch *batch)
+{
+	batch->altmap = altmap;
+	/* Where fewer VA bits are in use, vmalloc ends above VMEMMAP_START */
+	unmap_hotplug_range(start, end, VMALLOC_END + SZ_8M, VMEMMAP_END,
+			    HOTPLUG_VMEMMAP, batch);
 }
 
 /**
@@ -213,19 +226,17 @@ static void widen_to_dead(unsigned long *start, unsigned long *end)
 void vmemmap_free(unsigned long start, unsigned long end,
 		  struct vmem_altmap *altmap)
 {
-	struct hotplug_batch own, *batch = active_batch ?: &own;
-
-	if (batch == &own)
-		hotplug_batch_init(&own);
-
 	widen_to_dead(&start, &end);
-	batch->altmap = altmap;
-	/* Where fewer VA bits are in use, vmalloc ends above VMEMMAP_START */
-	unmap_hotplug_range(start, end, VMALLOC_END + SZ_8M, VMEMMAP_END,
-			    HOTPLUG_VMEMMAP, batch);
 
-	if (batch == &own)
+	if (active_batch) {
+		unmap_memmap(start, end, altmap, active_batch);
+	} else {
+		struct hotplug_batch own;
+
+		hotplug_batch_init(&own);
+		unmap_memmap(start, end, altmap, &own);
 		hotplug_batch_finish(&own);
+	}
 }
 
 /**

@@ -102,13 +102,13 @@ static bool may_free_table(pte_t *table)
 	return !PageReserved(page) && !folio_test_pgtable(page_folio(page));
 }
 
-/* Whether all of @table is empty, looking at the entry number @from first */
-static bool table_empty(pte_t *table, unsigned int nr, unsigned int from)
+/* Whether all of @table is empty, looking at what follows entry number @from first */
+static bool table_empty(pte_t *table, unsigned int from)
 {
 	unsigned int i;
 
-	for (i = 0; i < nr; i++) {
-		if (pte_val(READ_ONCE(table[(from + i) & (nr - 1)])))
+	for (i = 0; i < PTRS_PER_PTE; i++) {
+		if (pte_val(READ_ONCE(table[(from + i) % PTRS_PER_PTE])))
 			return false;
 	}
 	return true;
@@ -243,10 +243,7 @@ void hotplug_batch_finish(struct hotplug_batch *batch)
 	}
 
 	list_for_each_entry_safe(page, next, &batch->memmap, lru) {
-		unsigned int order = page_private(page);
-
-		set_page_private(page, 0);
-		__free_pages(page, order);
+		__free_pages(page, page_private(page));
 		cond_resched();
 	}
 }
@@ -295,11 +292,14 @@ static bool free_empty_table(pte_t *ptep, unsigned long addr, int level,
 	unsigned long first = addr & ~level_mask(level);
 	unsigned long last = addr | level_mask(level);
 	pte_t *table = table_of(READ_ONCE(*ptep));
+	unsigned int from = level_index(walk->last, level + 1);
 
+	/* The cheapest way out first: most often a neighbour is there */
+	if (pte_val(READ_ONCE(table[from])))
+		return false;
 	if (first < walk->floor || last > walk->ceiling - 1)
 		return false;
-	if (!may_free_table(table) ||
-	    !table_empty(table, PTRS_PER_PTE, level_index(walk->last, level + 1)))
+	if (!may_free_table(table) || !table_empty(table, from))
 		return false;
 
 	set_entry(ptep, 0);

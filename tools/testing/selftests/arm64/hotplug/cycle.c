@@ -1,13 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Not a test by itself: add and remove one DIMM of 8 GiB, never put online, for
- * somebody outside to count what that costs.
+ * Not a test by itself: memory comes and goes, for somebody outside to count
+ * what that costs. Arguments are sizes in GiB: a DIMM of that size is added and
+ * removed; after "online" put online and offline meanwhile; after "virtio-mem"
+ * that device is resized to it and to nothing.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "util.h"
 
-int main(void)
+static int dimm_cycle(uint64_t size, int online)
 {
-	struct dimm d = { .id = "d0", .size = 8 * GiB };
+	struct dimm d = { .id = "d0", .size = size };
 
-	return qmp_open() || dimm_plug(&d) || dimm_unplug(&d);
+	if (dimm_plug(&d))
+		return -1;
+	if (online && (blocks_set(d.addr, size, "online_movable") ||
+		       blocks_set(d.addr, size, "offline")))
+		return -1;
+	return dimm_unplug(&d);
+}
+
+static int vmem_cycle(uint64_t size)
+{
+	/* More than a GiB comes only when what is there was put online */
+	write_file(MEMORY "/auto_online_blocks", "online_movable");
+	return vmem_resize(size) || vmem_resize(0);
+}
+
+int main(int argc, char **argv)
+{
+	int i, ret = qmp_open(), online = 0, vmem = 0;
+
+	for (i = 1; i < argc && !ret; i++) {
+		if (!strcmp(argv[i], "online"))
+			online = 1;
+		else if (!strcmp(argv[i], "virtio-mem"))
+			vmem = 1;
+		else if (vmem)
+			ret = vmem_cycle(strtoull(argv[i], NULL, 0) * GiB);
+		else
+			ret = dimm_cycle(strtoull(argv[i], NULL, 0) * GiB, online);
+	}
+	return !!ret;
 }

@@ -268,6 +268,10 @@ int dimm_gone(const struct dimm *dimm, int seconds)
 		return -1;
 	if (qmp("object-del", "\"id\":\"m-%s\"", dimm->id))
 		return complain("object-del: %s", qmp_reply());
+	/* Until ACPI has looked at the empty slot, one that is plugged in again
+	 * looks like one that did not go
+	 */
+	usleep(200000);
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Report how much of the engine a run of the simulator has executed.
 
-usage: coverage SIM ENGINE PROFILE...
+usage: coverage.py SIM ENGINE PROFILE...
 
 A line or branch counts as covered if it was in any of the geometries; they are
 compiled separately. Fails if a line or a branch was not.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Sabotage the engine, one change at a time: the simulator has to notice each.
 
-usage: mutants ENGINE OUT [NAME...]
+usage: mutants.py ENGINE OUT [NAME...]
 
 A mutant is a name, what stands in the engine (once), and what to put there. A
 line of KTAP for each names the rule that caught it.
@@ -80,8 +80,8 @@ MUTANTS = [
     ('group cleared like a single leaf', '\t\tif (pte_cont(entry))\n\t\t\tspan = cont_mask(level);\n\t\tif ((addr',
      '\t\tif ((addr'),
     ('empty table left', 'cleared |= free_empty_table(ptep, addr, level,\n\t\t\t\t\t\t\t    walk);', ';'),
-    ('table taken for empty too early', 'i < nr; i++) {\n\t\tif (pte_val(READ_ONCE(table[(from',
-     'i < nr / 2; i++) {\n\t\tif (pte_val(READ_ONCE(table[(from'),
+    ('table taken for empty too early', 'i < PTRS_PER_PTE; i++) {\n\t\tif (pte_val(READ_ONCE(table[(from',
+     'i < PTRS_PER_PTE / 2; i++) {\n\t\tif (pte_val(READ_ONCE(table[(from'),
     ('last page of a range stays', '.last = end - 1,\n\t\t.floor', '.last = end - 1 - PAGE_SIZE,\n\t\t.floor'),
     ('entry before the range goes', '.start = start,\n\t\t.last = end - 1,\n\t\t.floor',
      '.start = start -= PAGE_SIZE,\n\t\t.last = end - 1,\n\t\t.floor'),
@@ -168,6 +168,8 @@ def main():
     """Try all mutants, or those named."""
     engine, out, *names = sys.argv[1:]
     jobs = [(n, m, engine, out) for n, m in enumerate(MUTANTS) if not names or m[0] in names]
+    if not jobs:
+        sys.exit(f'error: no mutant is called {" or ".join(names)}: see the list in {sys.argv[0]}')
     print(f'KTAP version 1\n1..{len(jobs)}')
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -178,7 +180,7 @@ def main():
                 failed += 1
                 print(f'not ok {number} {name} # {how}', flush=True)
     print(f'{len(jobs) - failed} passed, {failed} failed, 0 skipped')
-    return 1 if failed or not jobs else 0
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':
