@@ -7,6 +7,12 @@ die() {
 	exit 1
 }
 
+# explain DIRECTORY WHAT: why WHAT failed, if it is the disk
+explain() {
+	df -P "$1" | awk 'NR == 2 && $4 < 65536 { exit 1 }' ||
+		die "$2 failed: the disk is full; free some space and run it again"
+}
+
 # run LOG WHAT COMMAND...: run quietly, show the end of the log on failure
 run() {
 	_log=$1 _what=$2
@@ -14,8 +20,7 @@ run() {
 	mkdir -p "$(dirname "$_log")"
 	"$@" >"$_log" 2>&1 && return
 	tail -n 15 "$_log" >&2
-	df -P "$(dirname "$_log")" | awk 'NR == 2 && $4 < 65536 { exit 1 }' ||
-		die "$_what failed: the disk is full; free some space and run it again"
+	explain "$(dirname "$_log")" "$_what"
 	die "$_what failed; the whole log is $_log"
 }
 
