@@ -508,7 +508,6 @@ UNCHECKED static void link_table(pte_t *table, pteval_t entry, int level, u64 va
 	page->owner = TABLE;
 	page->level = level;
 	page->va = va;
-	page->attrs = attrs;
 
 	if (level == LAST)
 		return;

@@ -201,13 +201,12 @@ static void shrink(struct steps *steps)
 	still_fails(steps, rule);
 }
 
-static void explain(bool everything_goes)
+static void explain(void)
 {
 	static char text[32768];
-	struct steps steps = { .nr = report->nr_ops };
+	struct steps steps = { .nr = report->nr_ops, .everything_goes = true };
 
 	memcpy(steps.ops, report->ops, sizeof(steps.ops));
-	steps.everything_goes = everything_goes;
 	shrink(&steps);
 	format_ops(text, sizeof(text), geo, steps.ops, steps.nr);
 	printf("    # rule: %s\n    # %s\n", report->rule, report->text);
@@ -267,14 +266,12 @@ static void run_directed(const void *arg)
 
 /* ---- random sequences ---- */
 
-static unsigned long first_sequence;
-
 static void run_random(const void *arg)
 {
 	unsigned long end = report->calls + nr_calls;
 	unsigned long i;
 
-	for (i = first_sequence; report->calls < end; i++) {
+	for (i = 0; report->calls < end; i++) {
 		/* splitmix64, Steele et al. 2014: no two sequences are alike */
 		uint64_t z = seed * 0x9e3779b97f4a7c15 + i * 0xbf58476d1ce4e5b9;
 		struct source source = { 0 };
@@ -326,7 +323,7 @@ static bool run_geometry(void)
 		snprintf(name, sizeof(name), "random # %lu operations, SEED=%lu",
 			 report->calls - calls, seed);
 		if (!ok)
-			explain(true);
+			explain();
 		result(ok, ++nr, name);
 	}
 	return counts->failed == failed;

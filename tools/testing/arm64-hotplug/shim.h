@@ -150,7 +150,6 @@ struct page {
 	int level;		/* of the table, or of the leaf that maps this */
 	u64 va;			/* first address that it serves */
 	u64 sum;		/* of a table's entries */
-	u64 attrs;		/* of the entry that points to this table */
 	unsigned int order;
 	bool reserved, constructed;
 	bool visible;		/* private: all stores are before the last barrier */

@@ -35,7 +35,6 @@
 /* Normal memory, not executable; where LPA2 is, bits 9:8 hold address bits */
 #define PROT	(BIT(54) | BIT(53) | BIT(10) | PTE_MAYBE_SHARED | 3)
 
-#define UPPER	1	/* the level above the blocks that every granule has */
 #define PAGES(size)	((long)((size) >> PAGE_SHIFT))
 
 /* ---- the model: what is mapped, as runs of leaves of one size ---- */
@@ -53,7 +52,6 @@ struct run {
 #define MAX_RUNS 2048
 
 static struct {
-	struct run runs[MAX_RUNS];	/* in order of address */
 	unsigned int nr_runs;
 	struct region {
 		u64 anchor;		/* position 0 */
@@ -66,6 +64,8 @@ static struct {
 	unsigned long batch_memmap;	/* pages of memmap that it should free */
 	long recent[8];			/* positions, for generate() */
 	unsigned int steps;
+	/* Last: it is not cleared between sequences */
+	struct run runs[MAX_RUNS];	/* in order of address */
 } sim;
 
 /* Size of what is invalidated and cleared as one: a leaf, a contiguous group */
@@ -188,9 +188,8 @@ static bool slot_has_table(u64 first, int level)
 }
 
 /*
- * The largest leaves that fit: what stock maps, see FACTS of the series and
- * "make leaves". A contiguous group has to be wholly in the range, and all of it
- * of leaves.
+ * The largest leaves that fit, as stock maps ("make leaves"). A contiguous group
+ * has to be wholly in the range, and all of it of leaves.
  */
 static void model_map(u64 first, u64 last, u64 pa, unsigned int flags,
 		      struct run *to, unsigned int *nr)
@@ -372,12 +371,6 @@ static void compare_all(void)
 /* After each call */
 static void check_quiet(void)
 {
-	static const char * const lost[] = {
-		[PRIVATE] = "a table that was never linked",
-		[DETACHED] = "a table that was unlinked",
-		[MEMMAP] = "a memmap page that is not mapped",
-	};
-
 	if (!machine.lock_asserted)
 		broken("lock", "it was not asserted that the lock is held");
 	if (machine.unpublished)
@@ -391,16 +384,16 @@ static void check_quiet(void)
 		       machine.stale[0].level, machine.stale[0].first,
 		       machine.stale[0].last, how_far(&machine.stale[0]));
 	if (machine.nr_private)
-		broken("lost-page", "%s", lost[PRIVATE]);
+		broken("lost-page", "a table that was never linked");
 	for (unsigned int i = 0; machine.detached && i < NR_TABLES; i++) {
 		if (machine.pages[i].owner == DETACHED)
-			broken("lost-page", "%s", lost[DETACHED]);
+			broken("lost-page", "a table that was unlinked");
 	}
 	for (unsigned int i = NR_TABLES; machine.unmapped_memmap && i < NR_PAGES;
 	     i++) {
 		if (machine.pages[i].owner == MEMMAP &&
 		    !machine.pages[i].mapped && !machine.pages[i].reserved)
-			broken("lost-page", "%s", lost[MEMMAP]);
+			broken("lost-page", "a memmap page that is not mapped");
 	}
 }
 
@@ -597,7 +590,7 @@ static pte_t *generic_entry(u64 addr, int to, u64 attrs, bool constructed)
 			machine.table_attrs = attrs;
 			live_store(ptep, __phys_to_pte_val(__pa((void *)page)) |
 				   PMD_TYPE_TABLE | attrs,
-				   level == machine.root_level);
+				   in_swapper_pgdir(ptep));
 		}
 		if (!entry_is_table(pte_val(*ptep), level))
 			return NULL;
@@ -611,8 +604,7 @@ static bool generic_leaf(u64 addr, struct run *run, bool constructed)
 
 	if (!ptep || pte_val(*ptep))
 		return false;
-	live_store(ptep, leaf_value(run, addr), ptep >= machine.root &&
-		   ptep < machine.root + machine.root_entries);
+	live_store(ptep, leaf_value(run, addr), in_swapper_pgdir(ptep));
 	insert_run(*run);
 	return true;
 }
@@ -700,11 +692,7 @@ static void do_add(const struct op *op, u64 first, u64 last,
 		return;
 	}
 	for (k = 1; k < 1000; k++) {
-		unsigned long calls = report->calls;
-
 		if (!once(op, first, last, k) || mapped(first, last))
-			return;
-		if (report->calls == calls)
 			return;
 	}
 }
@@ -859,11 +847,6 @@ static void reset(bool fallback)
 {
 	machine_reset(fallback);
 	memset(&sim, 0, offsetof(__typeof__(sim), runs));
-	sim.nr_runs = 0;
-	sim.nr_fixed = 0;
-	sim.steps = 0;
-	sim.batch_open = false;
-	memset(sim.recent, 0, sizeof(sim.recent));
 	do_place(LIN, PLACE_MIDDLE);
 	do_place(VMM, PLACE_MIDDLE);
 }

@@ -79,7 +79,7 @@ struct source {
 struct geometry {
 	const char *name;
 	const char *fallback;	/* name with fewer VA bits in use, or NULL */
-	long unit[5];		/* pages in each of UNITS; 0: there is none */
+	long unit[5];		/* pages in each of UNITS */
 	void (*reset)(bool fallback);
 	void (*step)(const struct op *op);
 	bool (*generate)(struct op *op, struct source *source);
