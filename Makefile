@@ -8,10 +8,11 @@ export GEOMETRY KSRC STOCK DEBUG W CPU
 GIVEN := $(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
 	GEOMETRY=$(GIVEN)
+MINUTES ?= 10
 T := tools/hotremove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tree guest kernel shell demo test sim mutants fuzz leaves bench \
+.PHONY: help setup tree guest kernel shell demo test matrix soak arches sim mutants fuzz leaves bench \
 	bench-check bad-input check clean
 
 help: ## this list
@@ -57,6 +58,17 @@ mutants: ## that the simulator notices sabotage of the engine
 fuzz: ## the simulator driven by libFuzzer, for SECONDS=60
 	@GEOMETRY= $(T)/setup sim
 	@$(SIM) fuzz
+
+matrix: guest ## all tests on every geometry and fallback; goes on where it was (long)
+	@MATRIX_GEOMETRY='$(GIVEN)' GROUP='$(GROUP)' $(T)/matrix
+
+soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
+	@DEBUG=1 $(T)/kernel
+	@DEBUG=1 $(T)/boot -v -m 2G -a rodata=full -t $$(($(MINUTES) * 60 + 300)) 'soak $(MINUTES) $(SEED)'
+
+arches: tree ## the generic changes on x86-64, riscv and s390
+	@$(T)/setup arches
+	@$(T)/arches
 
 leaves: guest ## compare how stock and we map hot-added memory
 	@$(T)/kernel

@@ -5,6 +5,8 @@
  */
 #define pr_fmt(fmt) "hotplug: " fmt
 
+#include <linux/build_bug.h>
+#include <linux/init.h>
 #include <linux/ktime.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
@@ -16,7 +18,9 @@
 #include <linux/sizes.h>
 #include <linux/vmstat.h>
 
+#include <asm/fixmap.h>
 #include <asm/memory.h>
+#include <asm/pgalloc.h>
 #include <asm/pgtable.h>
 #include <asm/virt.h>
 
@@ -262,3 +266,68 @@ struct range arch_get_mappable_range(void)
 
 	return range;
 }
+
+/* ---- tables that the linear map or the memmap shares with other regions ---- */
+
+/* Where the memmap of the linear map begins when @va address bits are in use */
+#define MEMMAP_START(va)						\
+	(VMEMMAP_START + ((_PAGE_OFFSET(va) - PAGE_OFFSET) >> PAGE_SHIFT) * \
+			 sizeof(struct page))
+
+/* Whether entries that span 1 << @shift bytes serve both addresses */
+#define SAME_ENTRY(a, b, shift)	(!(((a) ^ (b)) >> (shift)))
+
+/* Tables that the linear map or the memmap shares above are fixmap's: static */
+#define SHARED_IS_STATIC(a, b, shift)					\
+	(!SAME_ENTRY(a, b, shift) ||					\
+	 SAME_ENTRY(a, FIXADDR_TOP - 1, shift))
+
+#define CHECK_SHARED(a, b)						\
+	static_assert(SHARED_IS_STATIC(a, b, PGDIR_SHIFT) &&		\
+		      SHARED_IS_STATIC(a, b, P4D_SHIFT) &&		\
+		      SHARED_IS_STATIC(a, b, PUD_SHIFT))
+
+/* Floors, ceilings and hotplug_share_tables() rest on this */
+static_assert(VMALLOC_START == MODULES_END);
+static_assert(VMEMMAP_END <= PCI_IO_START);
+CHECK_SHARED(_PAGE_END(VA_BITS_MIN) - 1, MODULES_VADDR);
+CHECK_SHARED(VMEMMAP_END - 1, PCI_IO_START);
+
+/* No last-level table is shared */
+static_assert(IS_ALIGNED(_PAGE_END(VA_BITS_MIN), PMD_SIZE));
+static_assert(IS_ALIGNED(MEMMAP_START(VA_BITS), PMD_SIZE));
+static_assert(IS_ALIGNED(MEMMAP_START(VA_BITS_MIN), PMD_SIZE));
+static_assert(IS_ALIGNED(VMEMMAP_END, PMD_SIZE));
+
+/* A backing page is mapped once: detach_table() frees what it finds */
+static_assert(!IS_ENABLED(CONFIG_ARCH_WANT_OPTIMIZE_HUGETLB_VMEMMAP) &&
+	      !IS_ENABLED(CONFIG_ARCH_WANT_OPTIMIZE_DAX_VMEMMAP));
+
+/*
+ * vmemmap_populate() installs tables without init_mm.page_table_lock. Those that
+ * vmalloc needs too are made here, so that neither finds the entry empty.
+ */
+static int __init hotplug_share_tables(void)
+{
+	unsigned long addr = MEMMAP_START(vabits_actual);
+	unsigned long below = VMALLOC_END - 1;
+	p4d_t *p4dp;
+	pud_t *pudp;
+
+	if (!SAME_ENTRY(below, addr, PGDIR_SHIFT))
+		return 0;
+	p4dp = p4d_alloc(&init_mm, pgd_offset_k(addr), addr);
+	if (!p4dp)
+		return -ENOMEM;
+
+	if (!SAME_ENTRY(below, addr, P4D_SHIFT))
+		return 0;
+	pudp = pud_alloc(&init_mm, p4dp, addr);
+	if (!pudp)
+		return -ENOMEM;
+
+	if (!SAME_ENTRY(below, addr, PUD_SHIFT))
+		return 0;
+	return pmd_alloc(&init_mm, pudp, addr) ? 0 : -ENOMEM;
+}
+early_initcall(hotplug_share_tables);

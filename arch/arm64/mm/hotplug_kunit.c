@@ -5,10 +5,13 @@
  */
 #include <kunit/test.h>
 
+#include <linux/bitfield.h>
+#include <linux/cpu.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/smp.h>
 #include <linux/vmalloc.h>
 
 #include <asm/pgtable.h>
@@ -31,38 +34,61 @@ struct ctx {
 
 static const phys_addr_t NOWHERE = ~0ULL;
 
-/* Where the CPU finds @va, NOWHERE if it faults */
-static phys_addr_t translate(unsigned long va)
+/* The memory type in PAR_EL1, encoded as in MAIR_EL1 */
+#define PAR_ATTR	GENMASK_ULL(63, 56)
+
+/* What this CPU says of an access to @va (Arm ARM, PAR_EL1) */
+static u64 ask(unsigned long va, bool write)
 {
 	u64 par;
 
 	/* The result register must not be changed by an exception in between */
 	preempt_disable();
-	asm volatile("at s1e1r, %0" : : "r" (va));
+	if (write)
+		asm volatile("at s1e1w, %0" : : "r" (va));
+	else
+		asm volatile("at s1e1r, %0" : : "r" (va));
 	isb();
 	par = read_sysreg_par();
 	preempt_enable();
+	return par;
+}
+
+/* Where this CPU finds @va, NOWHERE if it faults */
+static phys_addr_t translate(unsigned long va)
+{
+	u64 par = ask(va, false);
 
 	if (par & SYS_PAR_EL1_F)
 		return NOWHERE;
 	return (par & GENMASK_ULL(51, 12) & PAGE_MASK) | (va & ~PAGE_MASK);
 }
 
-static int map(struct ctx *ctx, unsigned long at, unsigned long size,
-	       unsigned int flags)
+static int map_prot(struct ctx *ctx, unsigned long at, unsigned long size,
+		    pgprot_t prot, unsigned int flags)
 {
 	int ret;
 
 	mem_hotplug_begin();
 	ret = map_hotplug_range(ctx->start + at, ctx->start + at + size,
-				ctx->phys + at, PAGE_KERNEL, flags, NULL);
+				ctx->phys + at, prot, flags, NULL);
 	mem_hotplug_done();
 	return ret;
 }
 
-/* Returns how many tables went; with @altmap the range is a memmap in there */
+static int map(struct ctx *ctx, unsigned long at, unsigned long size,
+	       unsigned int flags)
+{
+	return map_prot(ctx, at, size, PAGE_KERNEL, flags);
+}
+
+/*
+ * Returns how many tables went; with @altmap the range is a memmap in there. All
+ * that is ours lies between @floor and @ceiling.
+ */
 static unsigned long unmap_what(struct ctx *ctx, unsigned long at,
-				unsigned long size, struct vmem_altmap *altmap)
+				unsigned long size, unsigned long floor,
+				unsigned long ceiling, struct vmem_altmap *altmap)
 {
 	struct hotplug_batch batch;
 
@@ -70,37 +96,70 @@ static unsigned long unmap_what(struct ctx *ctx, unsigned long at,
 	hotplug_batch_init(&batch);
 	batch.altmap = altmap;
 	unmap_hotplug_range(ctx->start + at, ctx->start + at + size,
-			    ctx->start, ctx->start + 2 * UNIT,
+			    ctx->start + floor, ctx->start + ceiling,
 			    altmap ? HOTPLUG_VMEMMAP : HOTPLUG_LINEAR, &batch);
 	hotplug_batch_finish(&batch);
 	mem_hotplug_done();
 	return batch.nr_tables;
 }
 
+static unsigned long unmap_memmap(struct ctx *ctx, unsigned long at,
+				  unsigned long size, struct vmem_altmap *altmap)
+{
+	return unmap_what(ctx, at, size, 0, 2 * UNIT, altmap);
+}
+
 static unsigned long unmap(struct ctx *ctx, unsigned long at,
 			   unsigned long size)
 {
-	return unmap_what(ctx, at, size, NULL);
+	return unmap_what(ctx, at, size, 0, 2 * UNIT, NULL);
 }
 
-/* Every page of [at, at + size), or what one can look at in reasonable time */
+struct question {
+	struct ctx *ctx;
+	unsigned long at, size;
+	bool mapped;
+	/* The first address with another answer, and that answer */
+	unsigned long wrong;
+	phys_addr_t got;
+};
+
+static void ask_all(void *data)
+{
+	struct question *q = data;
+	unsigned long step = q->size > SZ_64M ? SZ_1M + PAGE_SIZE : PAGE_SIZE;
+	unsigned long at;
+
+	q->wrong = NOWHERE;
+	for (at = q->at; at < q->at + q->size; at += step) {
+		q->got = translate(q->ctx->start + at);
+		if (q->got == (q->mapped ? q->ctx->phys + at : NOWHERE))
+			continue;
+		q->wrong = at;
+		return;
+	}
+}
+
+/*
+ * Every page of [at, at + size), or what one can look at in reasonable time, as
+ * each CPU sees it
+ */
 static void expect_mapped(struct kunit *test, unsigned long at,
 			  unsigned long size, bool mapped)
 {
-	struct ctx *ctx = test->priv;
-	unsigned long step = size > SZ_64M ? SZ_1M + PAGE_SIZE : PAGE_SIZE;
-	unsigned long end = at + size;
+	struct question q = {
+		.ctx = test->priv, .at = at, .size = size, .mapped = mapped,
+	};
+	int cpu;
 
-	for (; at < end; at += step) {
-		phys_addr_t got = translate(ctx->start + at);
-		phys_addr_t want = mapped ? ctx->phys + at : NOWHERE;
-
-		if (got == want)
-			continue;
-		KUNIT_FAIL(test, "%#lx: at %#llx, not %#llx", at, (u64)got,
-			   (u64)want);
-		return;
+	cpus_read_lock();
+	for_each_online_cpu(cpu) {
+		smp_call_function_single(cpu, ask_all, &q, 1);
+		if (q.wrong != NOWHERE)
+			KUNIT_FAIL(test, "CPU %d: %#lx is at %#llx", cpu,
+				   q.wrong, (u64)q.got);
 	}
+	cpus_read_unlock();
 }
 
 /* Boot memory is refused by itself, before anybody asks whether it is offline */
@@ -226,19 +285,114 @@ static void memmap_goes_whole(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, map(ctx, 0, 2 * PMD_SIZE, HOTPLUG_NO_CONT), 0);
 
-	unmap_what(ctx, PAGE_SIZE, PMD_SIZE - PAGE_SIZE, &altmap);
+	unmap_memmap(ctx, PAGE_SIZE, PMD_SIZE - PAGE_SIZE, &altmap);
 	expect_mapped(test, 0, 2 * PMD_SIZE, true);
 	KUNIT_EXPECT_EQ(test, altmap.alloc, 2 * PTRS_PER_PTE);
 
-	unmap_what(ctx, 0, PMD_SIZE + PAGE_SIZE, &altmap);
+	unmap_memmap(ctx, 0, PMD_SIZE + PAGE_SIZE, &altmap);
 	expect_mapped(test, 0, PMD_SIZE, false);
 	expect_mapped(test, PMD_SIZE, PMD_SIZE, true);
 	KUNIT_EXPECT_EQ(test, altmap.alloc, PTRS_PER_PTE);
 
-	unmap_what(ctx, 0, 2 * PMD_SIZE, &altmap);
+	unmap_memmap(ctx, 0, 2 * PMD_SIZE, &altmap);
 	expect_mapped(test, 0, 2 * PMD_SIZE, false);
 	KUNIT_EXPECT_EQ(test, altmap.alloc, 0);
 	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+}
+
+/* Memory type and permissions are those that were asked for */
+static void attributes(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	unsigned long va = ctx->start;
+
+	KUNIT_ASSERT_EQ(test, map(ctx, 0, PAGE_SIZE, 0), 0);
+	KUNIT_EXPECT_EQ(test, ask(va, false) & PAR_ATTR,
+			FIELD_PREP(PAR_ATTR, MAIR_ATTR_NORMAL));
+	KUNIT_EXPECT_FALSE(test, ask(va, true) & SYS_PAR_EL1_F);
+	unmap(ctx, 0, PAGE_SIZE);
+
+	KUNIT_ASSERT_EQ(test, map_prot(ctx, 0, PAGE_SIZE, PAGE_KERNEL_RO, 0), 0);
+	KUNIT_EXPECT_FALSE(test, ask(va, false) & SYS_PAR_EL1_F);
+	KUNIT_EXPECT_TRUE(test, ask(va, true) & SYS_PAR_EL1_F);
+	unmap(ctx, 0, PAGE_SIZE);
+
+	KUNIT_ASSERT_EQ(test, map_prot(ctx, 0, PAGE_SIZE,
+				       pgprot_writecombine(PAGE_KERNEL), 0), 0);
+	KUNIT_EXPECT_EQ(test, ask(va, false) & PAR_ATTR,
+			FIELD_PREP(PAR_ATTR, MAIR_ATTR_NORMAL_NC));
+	unmap(ctx, 0, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+}
+
+/* A table that reaches below the floor or above the ceiling is not ours to free */
+static void shared_tables_stay(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	unsigned long at = PAGE_SIZE, end = 2 * PAGE_SIZE;
+
+	KUNIT_ASSERT_EQ(test, map(ctx, at, PAGE_SIZE, 0), 0);
+	KUNIT_EXPECT_EQ(test, unmap_what(ctx, at, PAGE_SIZE, at, 2 * UNIT, NULL), 0);
+	expect_mapped(test, at, PAGE_SIZE, false);
+	KUNIT_EXPECT_EQ(test, unmap_what(ctx, at, PAGE_SIZE, 0, end, NULL), 0);
+	KUNIT_EXPECT_NE(test, unmap(ctx, at, PAGE_SIZE), 0);
+	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+}
+
+/*
+ * Tables that vmalloc and the memmap both need are there, used or not: the two
+ * install tables without a common lock, and one could overwrite the other's. Only
+ * a linear map that was randomized far enough could leave one out.
+ */
+static void shared_tables_are_there(struct kunit *test)
+{
+	unsigned long below = VMALLOC_END - 1, addr = VMALLOC_END + SZ_8M;
+	pgd_t *pgdp = pgd_offset_k(addr);
+	p4d_t *p4dp;
+	pud_t *pudp;
+
+	if ((below ^ addr) >> PGDIR_SHIFT)
+		return;
+	KUNIT_ASSERT_FALSE(test, pgd_none(READ_ONCE(*pgdp)));
+	p4dp = p4d_offset(pgdp, addr);
+	if ((below ^ addr) >> P4D_SHIFT)
+		return;
+	KUNIT_ASSERT_FALSE(test, p4d_none(READ_ONCE(*p4dp)));
+	pudp = pud_offset(p4dp, addr);
+	if ((below ^ addr) >> PUD_SHIFT)
+		return;
+	KUNIT_EXPECT_FALSE(test, pud_none(READ_ONCE(*pudp)));
+}
+
+/* Ranges far apart go in one batch, more of them than it can tell apart as well */
+static void one_batch(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	int i, n;
+
+	for (n = 1; n <= HOTPLUG_BATCH_RANGES + 1; n++) {
+		struct hotplug_batch batch;
+
+		for (i = 0; i < n; i++)
+			KUNIT_ASSERT_EQ(test, map(ctx, 2 * i * PMD_SIZE, PAGE_SIZE, 0), 0);
+		expect_mapped(test, 2 * (n - 1) * PMD_SIZE, PAGE_SIZE, true);
+		mem_hotplug_begin();
+		hotplug_batch_init(&batch);
+		for (i = 0; i < n; i++) {
+			unsigned long va = ctx->start + 2 * i * PMD_SIZE;
+
+			unmap_hotplug_range(va, va + PAGE_SIZE, ctx->start,
+					    ctx->start + 2 * UNIT, HOTPLUG_LINEAR,
+					    &batch);
+		}
+		hotplug_batch_finish(&batch);
+		mem_hotplug_done();
+		KUNIT_EXPECT_EQ(test, batch.nr_flushes,
+				n > HOTPLUG_BATCH_RANGES ? 1 : n);
+		for (i = 0; i < n; i++)
+			expect_mapped(test, 2 * i * PMD_SIZE, PAGE_SIZE, false);
+		KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+	}
 }
 
 static int hotplug_test_init(struct kunit *test)
@@ -271,6 +425,10 @@ static struct kunit_case hotplug_test_cases[] = {
 	KUNIT_CASE(neighbours_stay),
 	KUNIT_CASE(splits_are_seen),
 	KUNIT_CASE(memmap_goes_whole),
+	KUNIT_CASE(attributes),
+	KUNIT_CASE(shared_tables_stay),
+	KUNIT_CASE(shared_tables_are_there),
+	KUNIT_CASE(one_batch),
 	{}
 };
 

@@ -64,7 +64,7 @@ static int show_dimm(void)
 
 	printf("\nA DIMM of 4 GiB\n");
 	show("before");
-	trace_start();
+	trace_start("arm64_hotplug");
 	if (dimm_plug(&d))
 		return -1;
 	show("plugged");
@@ -94,7 +94,7 @@ static int show_vmem(void)
 	printf("\nA virtio-mem device, resized\n");
 	write_file(MEMORY "/auto_online_blocks", "online_movable");
 	show("before");
-	trace_start();
+	trace_start("arm64_hotplug");
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		char when[32];
 

@@ -141,9 +141,6 @@ TEST_F_TIMEOUT(dimm, single_blocks, 600)
 	ASSERT_EQ(0, dimm_unplug(&d));
 }
 
-/* A DIMM that is no multiple of a memory block is refused with a message, and
- * can be taken out again
- */
 /* Insert a DIMM that the kernel cannot take; it says @why, and has no part of it */
 static int refused(struct dimm *dimm, const char *why)
 {
@@ -173,6 +170,38 @@ static bool va_bits_beyond(int bits)
 	return p == at;
 }
 
+/* What a removal tears down it tears down in the order of its dependence: who is
+ * told where memory is loses it after the page tables, the address last
+ */
+TEST_F_TIMEOUT(dimm, order_of_removal, 600)
+{
+	static const char *const order[] = {
+		"remove_memory_block_devices", "arch_remove_memory", "memblock_remove",
+		"firmware_map_remove", "release_mem_region_adjustable", "try_offline_node",
+	};
+	struct dimm d = { .id = "d0", .size = block_size() };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(order); i++) {
+		if (kprobe_add(order[i]))
+			SKIP(goto out, "needs CONFIG_KPROBE_EVENTS");
+	}
+	ASSERT_EQ(0, dimm_plug(&d));
+	trace_start("kprobes");
+	EXPECT_EQ(0, dimm_unplug(&d));
+	for (i = 0; i < ARRAY_SIZE(order); i++) {
+		EXPECT_NE(NULL, trace_line(order[i])) {
+			TH_LOG("%s was not called", order[i]);
+		}
+		if (i)
+			EXPECT_LT(trace_number(order[i - 1]), trace_number(order[i])) {
+				TH_LOG("%s comes before %s", order[i], order[i - 1]);
+			}
+	}
+out:
+	kprobes_remove();
+}
+
 /* Refused where the linear map ends before it, like any other where it does not */
 TEST_F_TIMEOUT(dimm, far_address, 600)
 {
@@ -186,6 +215,9 @@ TEST_F_TIMEOUT(dimm, far_address, 600)
 	EXPECT_EQ(0, refused(&d, "exceeds maximum addressable range"));
 }
 
+/* A DIMM that is no multiple of a memory block is refused with a message, and
+ * can be taken out again
+ */
 TEST_F_TIMEOUT(dimm, odd_size, 600)
 {
 	struct dimm d = { .id = "d0", .size = block_size() + block_size() / 2 };

@@ -292,16 +292,23 @@ uint64_t vmem_property(const char *name)
 	return qom_get("vmem0", name);
 }
 
+int vmem_request(uint64_t size)
+{
+	if (qmp("qom-set",
+		"\"path\":\"/machine/peripheral/vmem0\",\"property\":\"requested-size\",\"value\":%llu",
+		(unsigned long long)size))
+		return complain("qom-set: %s", qmp_reply());
+	return 0;
+}
+
 int vmem_resize(uint64_t size)
 {
 	long had = vmem_property("size") / KiB, total = meminfo_kb("MemTotal");
 	long want = size / KiB;
 	int i;
 
-	if (qmp("qom-set",
-		"\"path\":\"/machine/peripheral/vmem0\",\"property\":\"requested-size\",\"value\":%llu",
-		(unsigned long long)size))
-		return complain("qom-set: %s", qmp_reply());
+	if (vmem_request(size))
+		return -1;
 	for (i = 0; i < PATIENCE * 10; i++) {
 		if (vmem_property("size") == size &&
 		    meminfo_kb("MemTotal") - total == want - had)
@@ -461,6 +468,30 @@ static void draw_block(uint64_t addr, const char *state, void *data)
 	text_add(data, line);
 }
 
+/* The firmware's map of memory, which hot-added memory becomes part of */
+static void draw_firmware_map(struct text *t)
+{
+	struct dirent **names;
+	int n = scandir("/sys/firmware/memmap", &names, NULL, versionsort), i;
+	char path[300], start[64], end[64], line[160];
+
+	for (i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "/sys/firmware/memmap/%s/start",
+			 names[i]->d_name);
+		if (isdigit(names[i]->d_name[0]) &&
+		    read_file(path, start, sizeof(start)) > 0) {
+			strcpy(strrchr(path, '/'), "/end");
+			read_file(path, end, sizeof(end));
+			start[strcspn(start, "\n")] = 0;
+			snprintf(line, sizeof(line), "firmware map %s-%s", start, end);
+			text_add(t, line);
+		}
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+}
+
 char *picture(void)
 {
 	struct text t = { 0 };
@@ -488,6 +519,15 @@ char *picture(void)
 	if (f)
 		fclose(f);
 
+	f = fopen("/sys/kernel/debug/memblock/memory", "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		text_add(&t, "memblock ");
+		text_add(&t, line);
+	}
+	if (f)
+		fclose(f);
+
+	draw_firmware_map(&t);
 	visit_blocks(draw_block, &t);
 	return t.s;
 }
@@ -678,19 +718,27 @@ static int log_search(const char *const *texts, bool show)
 	return found;
 }
 
-int log_clean(void)
+int log_sound(void)
 {
 	static const char *const alarming[] = {
-		"WARNING:", "BUG:", "BUG at", "Call trace", "Oops",
+		"WARNING:", "BUG:", "BUG at", "Oops",
 		"possible circular", "possible recursive",
 		"INFO: task", "INFO: rcu", "rcu_sched", "soft lockup",
 		"Bad page", "bad page", "inconsistent lock", "list_add corruption",
 		"list_del corruption", "Out of memory", "oom-kill", "refcount_t",
-		"Kernel panic", "Unable to handle",
+		"Kernel panic", "Unable to handle", "vmemmap alloc failure",
 		NULL
 	};
 
 	return log_search(alarming, true) ? -1 : 0;
+}
+
+int log_clean(void)
+{
+	static const char *const trace[] = { "Call trace", NULL };
+	int sound = log_sound();
+
+	return log_search(trace, true) ? -1 : sound;
 }
 
 bool log_has(const char *text)
@@ -704,26 +752,37 @@ bool log_has(const char *text)
 
 #define TRACING	"/sys/kernel/tracing"
 
-void trace_start(void)
+void trace_start(const char *group)
 {
-	write_file(TRACING "/events/arm64_hotplug/enable", "1");
+	char path[128];
+
+	snprintf(path, sizeof(path), TRACING "/events/%s/enable", group);
+	write_file(path, "1");
 	close(open(TRACING "/trace", O_WRONLY | O_TRUNC));
+}
+
+static char trace_found[512];
+
+int trace_number(const char *event)
+{
+	char line[512];
+	int n, found = -1;
+	FILE *f = fopen(TRACING "/trace", "r");
+
+	for (n = 0; f && fgets(line, sizeof(line), f); n++) {
+		if (strstr(line, event)) {
+			strcpy(trace_found, line);
+			found = n;
+		}
+	}
+	if (f)
+		fclose(f);
+	return found;
 }
 
 const char *trace_line(const char *event)
 {
-	static char found[512];
-	char line[512];
-	FILE *f = fopen(TRACING "/trace", "r");
-
-	found[0] = 0;
-	while (f && fgets(line, sizeof(line), f)) {
-		if (strstr(line, event))
-			snprintf(found, sizeof(found), "%s", line);
-	}
-	if (f)
-		fclose(f);
-	return found[0] ? found : NULL;
+	return trace_number(event) < 0 ? NULL : trace_found;
 }
 
 unsigned long long trace_field(const char *line, const char *name)
@@ -734,4 +793,21 @@ unsigned long long trace_field(const char *line, const char *name)
 	snprintf(key, sizeof(key), " %s=", name);
 	p = line ? strstr(line, key) : NULL;
 	return p ? strtoull(p + strlen(key), NULL, 0) : 0;
+}
+
+int kprobe_add(const char *function)
+{
+	char line[128];
+	int fd = open(TRACING "/kprobe_events", O_WRONLY | O_APPEND), n, ret;
+
+	n = snprintf(line, sizeof(line), "p:kprobes/%s %s\n", function, function);
+	ret = fd >= 0 && write(fd, line, n) == n ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
+void kprobes_remove(void)
+{
+	write_file(TRACING "/events/kprobes/enable", "0");
+	close(open(TRACING "/kprobe_events", O_WRONLY | O_TRUNC));
 }

@@ -64,6 +64,8 @@ int dimm_unplug(const struct dimm *dimm);
 uint64_t vmem_property(const char *name);
 /* Ask for @size and wait until the guest has just that, in use, or gave it back */
 int vmem_resize(uint64_t size);
+/* Just ask */
+int vmem_request(uint64_t size);
 
 /* ---- memory blocks ---- */
 
@@ -83,7 +85,8 @@ uint64_t physical(const void *p);
 
 /*
  * The linear map and memmap as kernel_page_tables shows them, "System RAM" and
- * its kin from /proc/iomem, and the memory blocks. Malloc'ed text.
+ * its kin from /proc/iomem, memblock, the firmware's map and the memory blocks.
+ * Malloc'ed text.
  */
 char *picture(void);
 /* 0 if equal; else -1 and the lines that differ go to stderr */
@@ -100,9 +103,13 @@ long meminfo_kb(const char *name);
 
 /* ---- the kernel log ---- */
 
-/* Start reading here; log_clean() then is 0 if nothing alarming was logged */
+/*
+ * Start reading here; log_clean() then is 0 if nothing alarming was logged, and
+ * log_sound() if nothing but stacks that others dump who run short of memory.
+ */
 void log_start(void);
 int log_clean(void);
+int log_sound(void);
 /* Whether a message with @text came since log_start() */
 bool log_has(const char *text);
 
@@ -111,10 +118,15 @@ bool log_has(const char *text);
 int read_file(const char *path, char *buf, int size);
 int write_file(const char *path, const char *text);
 
-/* The last line in the trace buffer that mentions @event, or NULL */
+/* Trace the events of one group, "arm64_hotplug" or "kprobes", from here on */
+void trace_start(const char *group);
+/* The last line in the trace buffer that mentions @event, or NULL; its number or -1 */
 const char *trace_line(const char *event);
-void trace_start(void);
+int trace_number(const char *event);
 /* The number after "name=" in a trace line */
 unsigned long long trace_field(const char *line, const char *name);
+/* Have calls of a kernel function traced in the group "kprobes" */
+int kprobe_add(const char *function);
+void kprobes_remove(void);
 
 #endif

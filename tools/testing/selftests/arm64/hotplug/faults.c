@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory that is added while the kernel runs short: each allocation of the add
+ * fails in turn (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC, /proc/PID/fail-nth), and
+ * whatever could not be done has left no trace. Memory notifiers refuse
+ * (CONFIG_MEMORY_NOTIFIER_ERROR_INJECT). EVERY=n in the environment takes every
+ * n-th allocation only.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "util.h"
+
+#define DEBUGFS		"/sys/kernel/debug"
+#define NOTIFIER	DEBUGFS "/notifier-error-inject/memory/actions"
+#define NVDIMM		"namespace0.0"
+#define PMEM		"/sys/bus/nd/drivers/nd_pmem"
+
+/* More than any add here makes */
+#define MANY	100000
+
+static int every(void)
+{
+	const char *s = getenv("EVERY");
+	int n = s ? atoi(s) : 1;
+
+	return n > 0 ? n : 1;
+}
+
+/* Have fail-nth reach what may sleep, what is small, and say nothing about it */
+static int faults_on(void)
+{
+	static const char *const files[][2] = {
+		{ "/failslab/ignore-gfp-wait", "N" },
+		{ "/failslab/verbose", "0" },
+		{ "/fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "/fail_page_alloc/min-order", "0" },
+		{ "/fail_page_alloc/verbose", "0" },
+	};
+	char path[256];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		snprintf(path, sizeof(path), DEBUGFS "%s", files[i][0]);
+		if (access(path, W_OK) || write_file(path, files[i][1]))
+			return -1;
+	}
+	return 0;
+}
+
+static int fail_nth(const char *pid, int n)
+{
+	char path[300], text[32];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "/proc/%s/fail-nth", pid);
+	snprintf(text, sizeof(text), "%d", n);
+	fd = open(path, O_WRONLY);
+	ret = fd >= 0 && write(fd, text, strlen(text)) > 0 ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
+static int fails_left(const char *pid)
+{
+	char path[300], text[32];
+
+	snprintf(path, sizeof(path), "/proc/%s/fail-nth", pid);
+	return read_file(path, text, sizeof(text)) > 0 ? atoi(text) : -1;
+}
+
+/*
+ * Hot-add of a device runs in a worker that nobody knows beforehand: set fail-nth
+ * of all. With @n 0, end it. Returns how many of them met their failure. Pages only,
+ * as ACPI alone asks for thousands of objects and does not go on without them.
+ */
+static int workers_fail_nth(int n)
+{
+	struct dirent *d;
+	DIR *proc = opendir("/proc");
+	char path[300], name[64];
+	int hit = 0;
+
+	write_file(DEBUGFS "/failslab/cache-filter", n ? "Y" : "N");
+	while (proc && (d = readdir(proc))) {
+		if (!isdigit(d->d_name[0]))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
+		if (read_file(path, name, sizeof(name)) <= 0 ||
+		    strncmp(name, "kworker/", 8))
+			continue;
+		hit += !n && !fails_left(d->d_name);
+		fail_nth(d->d_name, n);
+	}
+	if (proc)
+		closedir(proc);
+	return hit;
+}
+
+FIXTURE(faults) {
+	char *before;
+	long free_kb;
+};
+
+FIXTURE_SETUP(faults)
+{
+	if (faults_on())
+		SKIP(return, "needs CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC");
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	log_start();
+	self->before = picture();
+	self->free_kb = free_kb();
+}
+
+FIXTURE_TEARDOWN(faults)
+{
+	char *after = picture();
+	long kb = free_kb();
+
+	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, log_sound());
+	EXPECT_LT(labs(kb - self->free_kb), 2048) {
+		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
+	}
+	free(after);
+	free(self->before);
+}
+
+/* A pc-dimm: refused or taken whole, and then it comes out again */
+TEST_F_TIMEOUT(faults, dimm, 3600)
+{
+	int n, missed = 0, refused = 0, step = every();
+
+	for (n = 1; n < MANY && missed < 3; n += step) {
+		struct dimm d = { .id = "d0", .size = block_size() };
+		int i, hit, present;
+		char *now;
+
+		ASSERT_EQ(0, workers_fail_nth(n));
+		ASSERT_EQ(0, dimm_insert(&d));
+		/* A failure shows by nothing but its message, if at all */
+		for (i = 0; i < 10 && !blocks_present(d.addr, d.size); i++)
+			usleep(20000);
+		hit = workers_fail_nth(0);
+		present = blocks_present(d.addr, d.size);
+		missed = hit ? 0 : missed + 1;
+		refused += !present;
+		ASSERT_EQ(0, dimm_unplug(&d));
+		now = picture();
+		ASSERT_EQ(0, same_picture(self->before, now)) {
+			TH_LOG("after the failure of allocation %d", n);
+		}
+		free(now);
+	}
+	EXPECT_LT(0, refused);
+	TH_LOG("%d adds, %d refused", n / step, refused);
+}
+
+/* virtio-mem: whatever it could not add, it gives back what it did, and tries again */
+TEST_F_TIMEOUT(faults, virtio_mem, 3600)
+{
+	uint64_t addr = vmem_property("memaddr"), size = 2 * block_size();
+	int n, missed = 0, met = 0, step = every();
+
+	if (!addr)
+		SKIP(return, "needs a virtio-mem device with the id vmem0");
+	write_file(MEMORY "/auto_online_blocks", "online_movable");
+	for (n = 1; n < MANY && missed < 3; n += step) {
+		int i, hit;
+
+		ASSERT_EQ(0, workers_fail_nth(n));
+		ASSERT_EQ(0, vmem_request(size));
+		for (i = 0; i < 20 && vmem_property("size") != size; i++)
+			usleep(20000);
+		hit = workers_fail_nth(0);
+		missed = hit ? 0 : missed + 1;
+		met += hit;
+		/* It waits for a minute before it tries again, unless asked */
+		ASSERT_EQ(0, vmem_request(0));
+		ASSERT_EQ(0, blocks_wait(addr, 16 * GiB, 0, PATIENCE));
+		ASSERT_EQ(0, vmem_property("size"));
+	}
+	ASSERT_EQ(0, vmem_resize(size));
+	ASSERT_EQ(0, vmem_resize(0));
+	ASSERT_EQ(0, blocks_wait(addr, 16 * GiB, 0, PATIENCE));
+	write_file(MEMORY "/auto_online_blocks", "offline");
+	EXPECT_LT(0, met);
+	TH_LOG("%d adds, %d allocations failed", n / step, met);
+}
+
+/* memremap_pages(), here of persistent memory: a driver that is bound or not */
+TEST_F_TIMEOUT(faults, memremap_pages, 3600)
+{
+	int n, left = 0, refused = 0, step = every();
+
+	if (access("/sys/bus/nd/devices/" NVDIMM, F_OK))
+		SKIP(return, "needs an nvdimm");
+	/* It was bound at boot */
+	write_file(PMEM "/unbind", NVDIMM);
+	free(self->before);
+	self->before = picture();
+	self->free_kb = free_kb();
+	for (n = 1; n < MANY && !left; n += step) {
+		int ret;
+		char *now;
+
+		ASSERT_EQ(0, fail_nth("self", n));
+		ret = write_file(PMEM "/bind", NVDIMM);
+		left = fails_left("self");
+		fail_nth("self", 0);
+		refused += !!ret;
+		if (!access(PMEM "/" NVDIMM, F_OK))
+			ASSERT_EQ(0, write_file(PMEM "/unbind", NVDIMM));
+		now = picture();
+		ASSERT_EQ(0, same_picture(self->before, now)) {
+			TH_LOG("after the failure of allocation %d", n);
+		}
+		free(now);
+	}
+	EXPECT_LT(0, refused);
+	EXPECT_LT(0, left);
+	TH_LOG("%d adds, %d refused", n / step, refused);
+}
+
+/* Somebody else refuses what is asked for: the block stays as it was */
+TEST_F_TIMEOUT(faults, notifiers, 600)
+{
+	struct dimm d = { .id = "d0", .size = block_size() };
+
+	if (access(NOTIFIER "/MEM_GOING_ONLINE/error", W_OK))
+		SKIP(return, "needs CONFIG_MEMORY_NOTIFIER_ERROR_INJECT");
+	ASSERT_EQ(0, dimm_plug(&d));
+
+	ASSERT_EQ(0, write_file(NOTIFIER "/MEM_GOING_ONLINE/error", "-12"));
+	EXPECT_NE(0, block_set(d.addr, "online_movable"));
+	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "offline"));
+	ASSERT_EQ(0, write_file(NOTIFIER "/MEM_GOING_ONLINE/error", "0"));
+	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+
+	ASSERT_EQ(0, write_file(NOTIFIER "/MEM_GOING_OFFLINE/error", "-16"));
+	EXPECT_NE(0, block_set(d.addr, "offline"));
+	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "online"));
+	/* device_del asks for the same, and is refused */
+	ASSERT_EQ(0, dimm_eject(&d));
+	ASSERT_EQ(0, qmp_wait("ACPI_DEVICE_OST", "\"status\": 130", 20));
+	ASSERT_EQ(1, blocks_present(d.addr, d.size));
+	ASSERT_EQ(0, write_file(NOTIFIER "/MEM_GOING_OFFLINE/error", "0"));
+	ASSERT_EQ(0, dimm_unplug(&d));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * DIMMs come and go while others walk, change or use the same page tables and
+ * memory maps. Each race runs for SECONDS (environment; 15) and says how often each
+ * side got round; what it proves is that nothing was logged and that the kernel's
+ * memory is as it was.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/elf.h>
+#include <linux/kexec.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "util.h"
+
+#define DEBUGFS		"/sys/kernel/debug"
+#define CPU1		"/sys/devices/system/cpu/cpu1/online"
+#define MODULE		"/lib/modules/test_vmalloc.ko"
+#define IMAGE		"/boot/Image"
+
+/* 24 GiB: above boot memory, below the end of the smallest linear map */
+#define ADDRESS		(24 * GiB)
+
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
+static char buffer[1 << 20];
+
+/* Each of these does one round of it, and returns 0, or -1 when it cannot be had */
+
+static int read_through(const char *path)
+{
+	int fd = open(path, O_RDONLY), n;
+
+	if (fd < 0)
+		return -1;
+	while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+		;
+	close(fd);
+	return n;
+}
+
+/* All of init_mm's tables, under the lock that this is to show */
+static int dump_tables(void)
+{
+	return read_through(DEBUGFS "/kernel_page_tables");
+}
+
+/* Who allocated which page: the memmap and what extends it, without a lock */
+static int read_owners(void)
+{
+	return read_through(DEBUGFS "/page_owner");
+}
+
+/* The memmap of the range that comes and goes */
+static int read_flags(void)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	off_t at = ADDRESS / getpagesize() * 8;
+	off_t end = at + 2 * block_size() / getpagesize() * 8;
+
+	if (fd < 0)
+		return -1;
+	for (; at < end; at += sizeof(buffer)) {
+		if (pread(fd, buffer, sizeof(buffer), at) < 0)
+			break;
+	}
+	close(fd);
+	return 0;
+}
+
+/* The linear map through a file: reads that may fault */
+static int read_kernel(void)
+{
+	int fd = open("/proc/kcore", O_RDONLY), i, k;
+	struct elf64_phdr *ph;
+	struct elf64_hdr eh;
+
+	if (fd < 0 || pread(fd, &eh, sizeof(eh), 0) != sizeof(eh))
+		return -1;
+	ph = calloc(eh.e_phnum, sizeof(*ph));
+	if (pread(fd, ph, eh.e_phnum * sizeof(*ph), eh.e_phoff) < 0)
+		return -1;
+	for (i = 0; i < eh.e_phnum; i++) {
+		for (k = 0; k < 64; k++)
+			(void)!pread(fd, buffer, 4096, ph[i].p_offset +
+				     ph[i].p_filesz / 64 * k);
+	}
+	free(ph);
+	close(fd);
+	return 0;
+}
+
+static int unload_kernel(void)
+{
+	int ret = syscall(SYS_kexec_load, 0, 0, NULL, KEXEC_ARCH_AARCH64);
+
+	syscall(SYS_kexec_file_load, -1, -1, 0, NULL,
+		KEXEC_FILE_UNLOAD | KEXEC_FILE_ON_CRASH);
+	return ret && errno != EBUSY;
+}
+
+/* kexec_load() copies the whole linear map's tables */
+static int load_kernel(void)
+{
+	struct kexec_segment segment = {
+		.buf = buffer, .bufsz = 4096,
+		.mem = (void *)0x48000000, .memsz = 65536,
+	};
+	/* Nothing is run: any load address in boot memory will do */
+	long ret = syscall(SYS_kexec_load, 0x48000000, 1, &segment, KEXEC_ARCH_AARCH64);
+
+	if (ret && errno != EBUSY)
+		return -1;
+	return unload_kernel();
+}
+
+/* kexec_file_load() looks for room in memblock, for a crash kernel lists it, too */
+static int load_file(void)
+{
+	static const unsigned long flags[] = {
+		KEXEC_FILE_NO_INITRAMFS, KEXEC_FILE_NO_INITRAMFS | KEXEC_FILE_ON_CRASH,
+	};
+	int fd = open(IMAGE, O_RDONLY), ret = fd < 0;
+	unsigned int i;
+
+	for (i = 0; !ret && i < ARRAY_SIZE(flags); i++) {
+		ret = syscall(SYS_kexec_file_load, fd, -1, 1, "", flags[i]);
+		if (ret && errno == EBUSY)
+			ret = 0;
+	}
+	close(fd);
+	return ret || unload_kernel();
+}
+
+/*
+ * vmalloc() and vfree() in a module that is loaded for it, which changes the
+ * attributes of its pages in the linear map; it runs its tests as it is loaded
+ */
+static int load_module(void)
+{
+	int fd = open(MODULE, O_RDONLY), ret;
+
+	if (fd < 0)
+		return -1;
+	ret = syscall(SYS_finit_module, fd,
+		      "run_test_mask=63 test_repeat_count=1 test_loop_count=20", 0);
+	close(fd);
+	/* That is how it says that it is done */
+	return ret && errno == EAGAIN ? 0 : -1;
+}
+
+static int fork_one(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		size_t i, size = 4 * MiB;
+		char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		for (i = 0; p != MAP_FAILED && i < size; i += 4096)
+			p[i] = 1;
+		_exit(0);
+	}
+	return pid > 0 && waitpid(pid, NULL, 0) == pid ? 0 : -1;
+}
+
+static int compact(void)
+{
+	int ret = write_file("/proc/sys/vm/compact_memory", "1");
+
+	usleep(10000);
+	return ret;
+}
+
+static int cycle_cpu(void)
+{
+	return write_file(CPU1, "0") || write_file(CPU1, "1");
+}
+
+/* A page goes bad, softly; not often, as it stays lost if it is boot memory */
+static int spoil_page(void)
+{
+	size_t page = getpagesize();
+	char *p = mmap(NULL, page, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	int ret = madvise(p, page, MADV_SOFT_OFFLINE);
+
+	munmap(p, page);
+	sleep(1);
+	return ret && errno != EBUSY ? -1 : 0;
+}
+
+FIXTURE(race) {
+	char *before;
+	long free_kb;
+};
+
+FIXTURE_VARIANT(race) {
+	int (*round)(void);
+	/* Put it online each time, or just have page tables come and go */
+	bool online;
+	const char *needs;
+};
+
+FIXTURE_VARIANT_ADD(race, ptdump) {
+	.round = dump_tables, .online = false, .needs = "CONFIG_PTDUMP_DEBUGFS",
+};
+
+FIXTURE_VARIANT_ADD(race, page_owner) {
+	.round = read_owners, .online = true, .needs = "CONFIG_PAGE_OWNER and page_owner=on",
+};
+
+FIXTURE_VARIANT_ADD(race, kpageflags) {
+	.round = read_flags, .online = true, .needs = "CONFIG_PROC_PAGE_MONITOR",
+};
+
+FIXTURE_VARIANT_ADD(race, kcore) {
+	.round = read_kernel, .online = true, .needs = "CONFIG_PROC_KCORE",
+};
+
+FIXTURE_VARIANT_ADD(race, kexec) {
+	.round = load_kernel, .online = false, .needs = "CONFIG_KEXEC",
+};
+
+FIXTURE_VARIANT_ADD(race, kexec_file) {
+	.round = load_file, .online = false,
+	.needs = "CONFIG_KEXEC_FILE, CONFIG_CRASH_DUMP, crashkernel=64M, " IMAGE,
+};
+
+FIXTURE_VARIANT_ADD(race, vmalloc) {
+	.round = load_module, .online = false, .needs = MODULE,
+};
+
+FIXTURE_VARIANT_ADD(race, forks) {
+	.round = fork_one, .online = true, .needs = "",
+};
+
+FIXTURE_VARIANT_ADD(race, compaction) {
+	.round = compact, .online = true, .needs = "CONFIG_COMPACTION",
+};
+
+FIXTURE_VARIANT_ADD(race, cpu_hotplug) {
+	.round = cycle_cpu, .online = true, .needs = "a second CPU",
+};
+
+FIXTURE_VARIANT_ADD(race, soft_offline) {
+	.round = spoil_page, .online = true, .needs = "CONFIG_MEMORY_FAILURE",
+};
+
+FIXTURE_SETUP(race)
+{
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	if (variant->round())
+		SKIP(return, "needs %s", variant->needs);
+	log_start();
+	self->before = picture();
+	self->free_kb = free_kb();
+}
+
+FIXTURE_TEARDOWN(race)
+{
+	char *after = picture();
+	long kb = free_kb();
+
+	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, log_clean());
+	/* Pages that went bad are not there again */
+	if (variant->round != spoil_page)
+		EXPECT_LT(labs(kb - self->free_kb), 4096) {
+			TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
+		}
+	free(after);
+	free(self->before);
+}
+
+TEST_F_TIMEOUT(race, add_remove, 900)
+{
+	const char *s = getenv("SECONDS");
+	int seconds = s ? atoi(s) : 15, cycles = 0, status;
+	int *rounds = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	time_t until = time(NULL) + seconds;
+	pid_t pid;
+
+	ASSERT_NE(MAP_FAILED, rounds);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;) {
+			if (variant->round())
+				_exit(1);
+			__atomic_add_fetch(rounds, 1, __ATOMIC_RELAXED);
+		}
+	}
+	while (time(NULL) < until) {
+		struct dimm d = { .id = "d0", .addr = ADDRESS };
+
+		d.size = variant->online ? 2 * block_size() : 4 * GiB;
+		ASSERT_EQ(0, dimm_plug(&d));
+		if (variant->online)
+			ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
+		ASSERT_EQ(0, dimm_unplug(&d));
+		cycles++;
+	}
+	/* Alive and well until now */
+	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	/* What it may have left half way */
+	write_file(CPU1, "1");
+	unload_kernel();
+	TH_LOG("%d times added and removed, %d rounds of the other", cycles, *rounds);
+	EXPECT_LT(0, cycles);
+	EXPECT_LT(0, *rounds);
+}
+
+TEST_HARNESS_MAIN
