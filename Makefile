@@ -3,7 +3,7 @@
 # The one entry point. 'make help' lists the targets.
 
 GEOMETRY ?= 4k-48
-export GEOMETRY KSRC STOCK DEBUG W CPU
+export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS
 # Some targets take all geometries, or several, unless told which
 GIVEN := $(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
@@ -23,6 +23,8 @@ help: ## this list
 	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
 	@echo "  CPU=max,lpa2=off CPU=neoverse-n1 the emulated CPU: without 52-bit addresses, on 4K and 16K, on 64K"
 	@echo "  GROUP='rodata=full' only that part of the tests"
+	@echo "  EVERY=1 CYCLES=1000 SECONDS=60 more of the tests: fail every n-th allocation, look for"
+	@echo "    leaks over so many cycles, race for so long"
 	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
 
 setup: ## install the Debian packages that are missing

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,11 +69,23 @@ static int offline(void)
 	return set_block("offline");
 }
 
+/* Whether it is in use does not matter; DIMMs come and go online meanwhile */
+static int resize_to(uint64_t size)
+{
+	int i;
+
+	if (vmem_request(size))
+		return -1;
+	for (i = 0; i < PATIENCE * 10 && vmem_property("size") != size; i++)
+		usleep(100000);
+	return vmem_property("size") == size ? 0 : -1;
+}
+
 static int resize(void)
 {
 	uint64_t unit = vmem_property("block-size");
 
-	return unit ? vmem_resize(rand() % 64 * unit) : 1;
+	return unit ? resize_to(rand() % 64 * unit) : 1;
 }
 
 static int use(void)
@@ -118,11 +131,15 @@ static struct {
 int main(int argc, char **argv)
 {
 	time_t until = time(NULL) + 60 * (argc > 1 ? atoi(argv[1]) : 1);
-	unsigned int seed = argc > 2 ? atoi(argv[2]) : time(NULL), i;
+	unsigned int seed, i;
 	const unsigned int n = ARRAY_SIZE(actions);
 	int failed = 0, steps = 0;
 	char *before, *after;
 
+	if (argc > 2)
+		seed = strtoul(argv[2], NULL, 10);
+	else if (getrandom(&seed, sizeof(seed), 0) < 0)
+		return KSFT_FAIL;
 	if (qmp_open())
 		return KSFT_SKIP;
 	log_start();
@@ -148,7 +165,7 @@ int main(int argc, char **argv)
 			failed = 1;
 	}
 	if (vmem_property("memaddr")) {
-		failed |= !!vmem_resize(0);
+		failed |= !!resize_to(0);
 		failed |= !!blocks_wait(vmem_property("memaddr"), 16 * GiB, 0, PATIENCE);
 	}
 	write_file(MEMORY "/auto_online_blocks", "offline");
