@@ -19,6 +19,10 @@
  */
 #define ADDRESS	(24 * GiB)
 
+/* 2 MiB can be had with all page sizes */
+#define HUGE		"/sys/kernel/mm/hugepages/hugepages-2048kB"
+#define HUGE_FLAGS	(MAP_HUGETLB | 21 << MAP_HUGE_SHIFT)
+
 FIXTURE(busy) {
 	struct dimm dimm;
 	char *before;
@@ -70,25 +74,126 @@ static size_t wrong(const uint64_t *p, size_t size)
 	return n;
 }
 
-/* A process's pages on the DIMM are migrated away by device_del, none is lost */
+/* A process's pages are migrated away by device_del, whatever kind they are of */
+struct kind {
+	int flags;		/* of mmap() */
+	bool huge;		/* with pages as large as can be had */
+	bool locked;
+	bool bad;		/* and one that went bad beside it */
+};
+
+static void is_migrated(struct __test_metadata *_metadata, const struct dimm *dimm,
+			struct kind kind)
+{
+	const size_t size = 128 * MiB, page = getpagesize();
+	long bad_kb = meminfo_kb("HardwareCorrupted");
+	uint64_t *p;
+	char *bad;
+
+	ASSERT_EQ(0, blocks_set(dimm->addr, dimm->size, "online_movable"));
+	if (kind.flags & MAP_HUGETLB)
+		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "64"));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, kind.flags | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	if (kind.huge)
+		madvise(p, size, MADV_HUGEPAGE);
+	if (kind.locked)
+		ASSERT_EQ(0, mlock(p, size));
+	fill(p, size);
+	ASSERT_TRUE(on_dimm(dimm, p));
+	ASSERT_TRUE(on_dimm(dimm, (char *)p + size - 4096));
+	if (kind.bad) {
+		bad = mmap(NULL, page, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+		ASSERT_TRUE(on_dimm(dimm, bad));
+		ASSERT_EQ(0, madvise(bad, page, MADV_HWPOISON));
+		ASSERT_LT(bad_kb, meminfo_kb("HardwareCorrupted"));
+	}
+
+	ASSERT_EQ(0, dimm_unplug(dimm));
+	EXPECT_NE(0, physical(p));
+	EXPECT_FALSE(on_dimm(dimm, p));
+	EXPECT_EQ(0, wrong(p, size));
+	EXPECT_EQ(bad_kb, meminfo_kb("HardwareCorrupted"));
+	munmap(p, size);
+	if (kind.flags & MAP_HUGETLB)
+		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "0"));
+}
+
 TEST_F_TIMEOUT(busy, process_is_migrated, 600)
 {
-	const size_t size = 128 * MiB;
+	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE });
+}
+
+TEST_F_TIMEOUT(busy, shared_is_migrated, 600)
+{
+	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_SHARED });
+}
+
+TEST_F_TIMEOUT(busy, locked_is_migrated, 600)
+{
+	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .locked = true });
+}
+
+TEST_F_TIMEOUT(busy, huge_is_migrated, 600)
+{
+	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .huge = true });
+}
+
+TEST_F_TIMEOUT(busy, hugetlb_is_migrated, 600)
+{
+	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE | HUGE_FLAGS });
+}
+
+/* A page that went bad is no reason to stay; it is not counted when it has gone */
+TEST_F_TIMEOUT(busy, bad_page_goes, 600)
+{
+	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .bad = true });
+}
+
+/* A DIMM with no page left free, as long as there is room elsewhere */
+TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
+{
+	struct dimm d = { .id = "d1", .size = 2 * block_size(), .addr = ADDRESS + 2 * GiB };
+	size_t size = d.size + 16 * MiB;
 	uint64_t *p;
 
-	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	/* The DIMM that all tests have is in nobody's way, as it is not put online */
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, p);
 	fill(p, size);
-	ASSERT_TRUE(on_dimm(&self->dimm, p));
-	ASSERT_TRUE(on_dimm(&self->dimm, (char *)p + size - 4096));
-
-	ASSERT_EQ(0, dimm_unplug(&self->dimm));
-	EXPECT_NE(0, physical(p));
-	EXPECT_FALSE(on_dimm(&self->dimm, p));
+	ASSERT_TRUE(on_dimm(&d, p));
+	ASSERT_EQ(0, dimm_unplug(&d));
+	EXPECT_FALSE(on_dimm(&d, p));
 	EXPECT_EQ(0, wrong(p, size));
 	munmap(p, size);
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
+}
+
+/* Asked twice, the kernel gives it back once */
+TEST_F_TIMEOUT(busy, ejected_twice, 600)
+{
+	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	ASSERT_EQ(0, dimm_eject(&self->dimm));
+	/* QEMU refuses while the first is pending, or finds it gone */
+	qmp("device_del", "\"id\":\"%s\"", self->dimm.id);
+	ASSERT_EQ(0, dimm_gone(&self->dimm, PATIENCE));
+}
+
+/* One comes while another goes */
+TEST_F_TIMEOUT(busy, plugged_during_removal, 600)
+{
+	struct dimm d = { .id = "d1", .size = block_size(), .addr = ADDRESS + 2 * GiB };
+
+	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	ASSERT_EQ(0, dimm_eject(&self->dimm));
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, dimm_gone(&self->dimm, PATIENCE));
+	ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
+	ASSERT_EQ(0, dimm_unplug(&d));
 }
 
 static void on_alarm(int signal)

@@ -239,4 +239,18 @@ TEST_F_TIMEOUT(order, of_removal, 600)
 	}
 }
 
+/* A device's own memory, which has a memmap and no linear map (DEVICE_PRIVATE), comes
+ * and goes with its driver
+ */
+TEST_F_TIMEOUT(dimm, device_private, 600)
+{
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		if (module_load("test_hmm", ""))
+			SKIP(return, "needs CONFIG_TEST_HMM=m");
+		ASSERT_EQ(0, module_unload("test_hmm"));
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -25,7 +25,6 @@
 
 #define DEBUGFS		"/sys/kernel/debug"
 #define CPU1		"/sys/devices/system/cpu/cpu1/online"
-#define MODULE		"/lib/modules/test_vmalloc.ko"
 #define IMAGE		"/boot/Image"
 
 /* 24 GiB: above boot memory, below the end of the smallest linear map */
@@ -150,13 +149,9 @@ static int load_file(void)
  */
 static int load_module(void)
 {
-	int fd = open(MODULE, O_RDONLY), ret;
+	int ret = module_load("test_vmalloc",
+			      "run_test_mask=63 test_repeat_count=1 test_loop_count=20");
 
-	if (fd < 0)
-		return -1;
-	ret = syscall(SYS_finit_module, fd,
-		      "run_test_mask=63 test_repeat_count=1 test_loop_count=20", 0);
-	close(fd);
 	/* That is how it says that it is done */
 	return ret && errno == EAGAIN ? 0 : -1;
 }
@@ -241,7 +236,7 @@ FIXTURE_VARIANT_ADD(race, kexec_file) {
 };
 
 FIXTURE_VARIANT_ADD(race, vmalloc) {
-	.round = load_module, .online = false, .needs = MODULE,
+	.round = load_module, .online = false, .needs = "CONFIG_TEST_VMALLOC=m",
 };
 
 FIXTURE_VARIANT_ADD(race, forks) {

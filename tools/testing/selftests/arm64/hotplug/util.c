@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -746,6 +747,29 @@ bool log_has(const char *text)
 	const char *const texts[] = { text, NULL };
 
 	return log_search(texts, false);
+}
+
+/* ---- modules ---- */
+
+int module_load(const char *name, const char *arguments)
+{
+	char path[128];
+	int fd, ret, err;
+
+	snprintf(path, sizeof(path), "/lib/modules/%s.ko", name);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return -1;
+	ret = syscall(SYS_finit_module, fd, arguments, 0);
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret;
+}
+
+int module_unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK);
 }
 
 /* ---- tracing ---- */

@@ -113,6 +113,12 @@ int log_sound(void);
 /* Whether a message with @text came since log_start() */
 bool log_has(const char *text);
 
+/* ---- modules, in /lib/modules ---- */
+
+/* -1 with errno if it does not load; errno is ENOENT if it is not there */
+int module_load(const char *name, const char *arguments);
+int module_unload(const char *name);
+
 /* ---- files ---- */
 
 int read_file(const char *path, char *buf, int size);
