@@ -22,6 +22,9 @@
 #define NOTIFIER	DEBUGFS "/notifier-error-inject/memory/actions"
 #define NVDIMM		"namespace0.0"
 #define PMEM		"/sys/bus/nd/drivers/nd_pmem"
+#define DAX		"dax0.0"
+#define DAX_BUS		"/sys/bus/dax"
+#define KMEM		DAX_BUS "/drivers/kmem"
 
 /* More than any add here makes */
 #define MANY	100000
@@ -219,6 +222,44 @@ TEST_F_TIMEOUT(faults, memremap_pages, 3600)
 		refused += !!ret;
 		if (!access(PMEM "/" NVDIMM, F_OK))
 			ASSERT_EQ(0, write_file(PMEM "/unbind", NVDIMM));
+		now = picture();
+		ASSERT_EQ(0, same_picture(self->before, now)) {
+			TH_LOG("after the failure of allocation %d", n);
+		}
+		free(now);
+	}
+	EXPECT_LT(0, refused);
+	EXPECT_LT(0, left);
+	TH_LOG("%d adds, %d refused", n / step, refused);
+}
+
+/*
+ * A DAX device becomes system RAM, in the task that asks for it, so that whatever it
+ * allocates can be had to fail; on a machine with a second node, that node comes up
+ */
+TEST_F_TIMEOUT(faults, kmem, 3600)
+{
+	int n, left = 0, refused = 0, step = every();
+
+	if (system("ndctl create-namespace -f -e " NVDIMM " -m devdax -M mem >/dev/null 2>&1"))
+		SKIP(return, "needs an nvdimm and ndctl");
+	/* Its own driver has it by now; kmem is told that it may */
+	ASSERT_EQ(0, write_file(KMEM "/new_id", DAX));
+	ASSERT_EQ(0, write_file(DAX_BUS "/drivers/device_dax/unbind", DAX));
+	free(self->before);
+	self->before = picture();
+	self->free_kb = free_kb();
+	for (n = 1; n < MANY && !left; n += step) {
+		int ret;
+		char *now;
+
+		ASSERT_EQ(0, fail_nth("self", n));
+		ret = write_file(KMEM "/bind", DAX);
+		left = fails_left("self");
+		fail_nth("self", 0);
+		refused += !!ret;
+		if (!access(KMEM "/" DAX, F_OK))
+			ASSERT_EQ(0, write_file(KMEM "/unbind", DAX));
 		now = picture();
 		ASSERT_EQ(0, same_picture(self->before, now)) {
 			TH_LOG("after the failure of allocation %d", n);
