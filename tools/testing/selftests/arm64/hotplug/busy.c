@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -103,10 +104,17 @@ static void is_migrated(struct __test_metadata *_metadata, const struct dimm *di
 	ASSERT_TRUE(on_dimm(dimm, p));
 	ASSERT_TRUE(on_dimm(dimm, (char *)p + size - 4096));
 	if (kind.bad) {
-		bad = mmap(NULL, page, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-		ASSERT_TRUE(on_dimm(dimm, bad));
-		ASSERT_EQ(0, madvise(bad, page, MADV_HWPOISON));
+		/* Whoever has it dies of it */
+		pid_t pid = fork();
+
+		if (!pid) {
+			bad = mmap(NULL, page, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+			if (on_dimm(dimm, bad))
+				madvise(bad, page, MADV_HWPOISON);
+			_exit(0);
+		}
+		ASSERT_EQ(pid, waitpid(pid, NULL, 0));
 		ASSERT_LT(bad_kb, meminfo_kb("HardwareCorrupted"));
 	}
 
