@@ -226,8 +226,8 @@ int dimm_insert(struct dimm *dimm)
 		snprintf(at, sizeof(at), ",\"addr\":%llu",
 			 (unsigned long long)dimm->addr);
 	if (qmp("device_add",
-		"\"driver\":\"pc-dimm\",\"id\":\"%s\",\"memdev\":\"m-%s\"%s",
-		dimm->id, dimm->id, at)) {
+		"\"driver\":\"pc-dimm\",\"id\":\"%s\",\"memdev\":\"m-%s\",\"node\":%d%s",
+		dimm->id, dimm->id, dimm->node, at)) {
 		complain("device_add: %s", qmp_reply());
 		qmp("object-del", "\"id\":\"m-%s\"", dimm->id);
 		return -1;
@@ -513,10 +513,8 @@ char *picture(void)
 		fclose(f);
 
 	f = fopen("/proc/iomem", "r");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (strstr(line, "System RAM"))
-			text_add(&t, line);
-	}
+	while (f && fgets(line, sizeof(line), f))
+		text_add(&t, line);
 	if (f)
 		fclose(f);
 

@@ -44,6 +44,7 @@ struct dimm {
 	const char *id;
 	uint64_t size;
 	uint64_t addr;		/* where the guest sees it, from QEMU unless set */
+	int node;		/* whose memory it is, on a machine with several */
 };
 
 /*
@@ -84,9 +85,8 @@ uint64_t physical(const void *p);
 /* ---- what to compare ---- */
 
 /*
- * The linear map and memmap as kernel_page_tables shows them, "System RAM" and
- * its kin from /proc/iomem, memblock, the firmware's map and the memory blocks.
- * Malloc'ed text.
+ * The linear map and memmap as kernel_page_tables shows them, /proc/iomem, memblock,
+ * the firmware's map and the memory blocks. Malloc'ed text.
  */
 char *picture(void);
 /* 0 if equal; else -1 and the lines that differ go to stderr */
