@@ -13,15 +13,19 @@ explain() {
 		die "$2 failed: the disk is full; free some space and run it again"
 }
 
-# run LOG WHAT COMMAND...: run quietly, show the end of the log on failure
+# failed LOG WHAT: show the end of the log
+failed() {
+	tail -n 15 "$1" >&2
+	explain "$(dirname "$1")" "$2"
+	die "$2 failed; the whole log is $1"
+}
+
+# run LOG WHAT COMMAND...: run quietly
 run() {
 	_log=$1 _what=$2
 	shift 2
 	mkdir -p "$(dirname "$_log")"
-	"$@" >"$_log" 2>&1 && return
-	tail -n 15 "$_log" >&2
-	explain "$(dirname "$_log")" "$_what"
-	die "$_what failed; the whole log is $_log"
+	"$@" >"$_log" 2>&1 || failed "$_log" "$_what"
 }
 
 GEOMETRIES="4k-39 4k-48 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52"
@@ -46,8 +50,40 @@ case " $GEOMETRIES " in
 *) die "GEOMETRY=$GEOMETRY is none of: $GEOMETRIES" ;;
 esac
 
-# The directory that the kernel in question is built in
+# The directory that the kernel in question is built in, unless told: KERNEL_OUT
 flavour=
 [ -z "${STOCK:-}" ] || flavour=-stock
 [ -z "${DEBUG:-}" ] || flavour=$flavour-debug
-kernel=$base/$GEOMETRY$flavour
+kernel=${KERNEL_OUT:-$base/$GEOMETRY$flavour}
+
+# ---- git ----
+
+# What our own make was told is not meant for the kernel's
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES
+
+# Whatever the caller's repository and settings are, ours give the same commits
+clean_git_environment() {
+	unset GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
+	export GIT_AUTHOR_DATE="2026-01-01T00:00:00Z" GIT_COMMITTER_DATE="2026-01-01T00:00:00Z"
+}
+
+# Commits are made by who signs them off, else git's user, else the maintainers
+author_is_somebody() {
+	who=${SIGNOFF:-}
+	[ -n "$who" ] || who=$(git -c user.useConfigOnly=true var GIT_AUTHOR_IDENT 2>/dev/null) ||
+		who=$(sed -n 's/^M:[[:space:]]*//p' MAINTAINERS | head -n 1)
+	name=${who%% <*} mail=${who#*<}
+	mail=${mail%%>*}
+	case "$name <$mail>" in
+	?*" <"?*@?*">") ;;
+	*) die "'$who' is not like 'Name <mail@example.org>'" ;;
+	esac
+	export GIT_AUTHOR_NAME="$name" GIT_AUTHOR_EMAIL="$mail"
+	export GIT_COMMITTER_NAME="$name" GIT_COMMITTER_EMAIL="$mail"
+}
+
+# point COMMIT: which release that is
+point() { git show "$1:Makefile" | sed -n 's/^SUBLEVEL = /6.12./p'; }
+
+# place NAME: where results go, apart for each KSRC
+place() { echo "build/$1${KSRC:+-$(basename "$KSRC")}"; }
