@@ -1102,4 +1102,3 @@ const struct geometry this_geometry = {
 	.finish = finish,
 	.leaves = leaves,
 };
-
