@@ -4,6 +4,14 @@
 
 GEOMETRY ?= 4k-48
 export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS
+
+# What may be said on the command line: a misspelt one would be ignored in silence
+VARIABLES := GEOMETRY KSRC STOCK DEBUG W CPU GROUP MEM REPS SEED OPS STEPS MUTANT SECONDS \
+	EVERY CYCLES MINUTES JOBS VERSION SIGNOFF BRANCH COMMIT CONFIG LOCALVERSION
+SAID := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
+UNKNOWN := $(filter-out $(VARIABLES) MAKEOVERRIDES -%,$(SAID))
+$(if $(UNKNOWN),$(error no variable $(UNKNOWN): 'make help' lists them))
+
 # Some targets take all geometries, or several, unless told which
 GIVEN := $(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
@@ -13,11 +21,11 @@ T := tools/hotremove
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tree guest kernel shell demo test matrix soak arches sim mutants fuzz leaves bench \
-	bench-check bad-input check clean
+	bench-check bad-input check docs series apply bisect-check deb clean
 
 help: ## this list
 	@echo "Targets:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 	@echo "Variables:"
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
 	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
@@ -25,6 +33,8 @@ help: ## this list
 	@echo "  GROUP='rodata=full' only that part of the tests"
 	@echo "  EVERY=1 CYCLES=1000 SECONDS=60 more of the tests: fail every n-th allocation, look for"
 	@echo "    leaks over so many cycles, race for so long"
+	@echo "  VERSION=2 a second posting   SIGNOFF='Name <mail>' who signs off   BRANCH=name to apply to"
+	@echo "  COMMIT=N only that one   CONFIG=FILE (or small) LOCALVERSION=-name the packages' kernel"
 	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
 
 setup: ## install the Debian packages that are missing
@@ -92,8 +102,30 @@ bad-input: guest ## that bad input gets one clear line
 	@$(T)/kernel
 	@$(T)/bad-input
 
-check: tree ## checkpatch on the series and a build with W=1
+check: tree ## checkpatch, sparse, coccicheck and their kin on the series
+	@$(T)/setup check
+	@$(T)/setup docs
 	@$(T)/check
+
+docs: tree ## the kernel's documentation build of ours, without a warning
+	@$(T)/setup docs
+	@$(T)/docs
+
+series: tree ## the mails to send, in build/series, checked with git am
+	@$(T)/series
+
+apply: setup ## put the series on a new BRANCH of your own git tree, KSRC
+	@$(T)/apply
+
+bisect-check: guest ## build and boot every commit of the series (takes long)
+	@GEOMETRY= GEOMETRIES_WANTED="$(GIVEN)" $(T)/bisect-check
+
+deb: guest ## arm64 Debian packages, from CONFIG (takes long unless CONFIG=small)
+	@$(T)/setup deb
+	@$(T)/deb
 
 clean: ## remove all that was built
 	rm -rf build
+
+.DEFAULT:
+	$(error no target $@: 'make help' lists them)
