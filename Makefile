@@ -7,7 +7,7 @@ export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS
 
 # What may be said on the command line: a misspelt one would be ignored in silence
 VARIABLES := GEOMETRY KSRC STOCK DEBUG W CPU GROUP MEM REPS SEED OPS STEPS MUTANT SECONDS \
-	EVERY CYCLES MINUTES JOBS VERSION SIGNOFF BRANCH COMMIT CONFIG LOCALVERSION
+	EVERY CYCLES MINUTES JOBS VERSION SIGNOFF BRANCH COMMIT CONFIG LOCALVERSION HOST
 SAID := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(VARIABLES) MAKEOVERRIDES -%,$(SAID))
 $(if $(UNKNOWN),$(error no variable $(UNKNOWN): 'make help' lists them))
@@ -35,6 +35,7 @@ help: ## this list
 	@echo "    leaks over so many cycles, race for so long"
 	@echo "  VERSION=2 a second posting   SIGNOFF='Name <mail>' who signs off   BRANCH=name to apply to"
 	@echo "  COMMIT=N only that one   CONFIG=FILE (or small) LOCALVERSION=-name the packages' kernel"
+	@echo "  REPS=3 how often 'make bench' repeats   HOST=1 measure this arm64 machine, by its tracepoints"
 	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
 
 setup: ## install the Debian packages that are missing
@@ -87,11 +88,16 @@ leaves: guest ## compare how stock and we map hot-added memory
 	@STOCK=1 $(T)/kernel
 	@$(T)/leaves
 
-bench: guest ## count what adding and removing costs, stock and ours (takes long)
+ifdef HOST
+bench:
+	@$(T)/bench-host
+else
+bench: guest ## count what adding and removing costs, stock and ours (takes an hour)
 	@$(T)/setup bench
 	@for g in $$(GEOMETRY=$(GIVEN) $(T)/bench rows); do \
 		for s in "" 1; do GEOMETRY=$$g STOCK=$$s DEBUG= $(T)/kernel || exit; done; done
 	@GEOMETRY=$(GIVEN) $(T)/bench run
+endif
 
 bench-check: guest ## one row of it, compared with what is on record
 	@GEOMETRY=4k-48 DEBUG= $(T)/kernel
