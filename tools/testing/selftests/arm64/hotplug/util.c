@@ -481,7 +481,8 @@ static void draw_firmware_map(struct text *t)
 			 names[i]->d_name);
 		if (isdigit(names[i]->d_name[0]) &&
 		    read_file(path, start, sizeof(start)) > 0) {
-			strcpy(strrchr(path, '/'), "/end");
+			snprintf(path, sizeof(path), "/sys/firmware/memmap/%s/end",
+				 names[i]->d_name);
 			read_file(path, end, sizeof(end));
 			start[strcspn(start, "\n")] = 0;
 			snprintf(line, sizeof(line), "firmware map %s-%s", start, end);
@@ -793,7 +794,7 @@ int trace_number(const char *event)
 
 	for (n = 0; f && fgets(line, sizeof(line), f); n++) {
 		if (strstr(line, event)) {
-			strcpy(trace_found, line);
+			memcpy(trace_found, line, sizeof(line));
 			found = n;
 		}
 	}
