@@ -72,14 +72,14 @@ author_is_somebody() {
 	who=${SIGNOFF:-}
 	[ -n "$who" ] || who=$(git -c user.useConfigOnly=true var GIT_AUTHOR_IDENT 2>/dev/null) ||
 		who=$(sed -n 's/^M:[[:space:]]*//p' MAINTAINERS | head -n 1)
-	name=${who%% <*} mail=${who#*<}
-	mail=${mail%%>*}
-	case "$name <$mail>" in
+	_name=${who%% <*} _mail=${who#*<}
+	_mail=${_mail%%>*}
+	case "$_name <$_mail>" in
 	?*" <"?*@?*">") ;;
 	*) die "'$who' is not like 'Name <mail@example.org>'" ;;
 	esac
-	export GIT_AUTHOR_NAME="$name" GIT_AUTHOR_EMAIL="$mail"
-	export GIT_COMMITTER_NAME="$name" GIT_COMMITTER_EMAIL="$mail"
+	export GIT_AUTHOR_NAME="$_name" GIT_AUTHOR_EMAIL="$_mail"
+	export GIT_COMMITTER_NAME="$_name" GIT_COMMITTER_EMAIL="$_mail"
 }
 
 # point COMMIT: which release that is
