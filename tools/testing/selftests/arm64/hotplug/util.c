@@ -686,10 +686,16 @@ void log_start(void)
 	write_file("/dev/kmsg", log_mark);
 }
 
-/* How many records since log_start() have one of @texts in them */
+/* Lockdep's report on a cycle is of about this length */
+#define REPORT_RECORDS	100
+
+/*
+ * How many records since log_start() have one of @texts in them. @show also shows
+ * what follows the first: it explains it.
+ */
 static int log_search(const char *const *texts, bool show)
 {
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), found = 0, i, n;
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), found = 0, shown = 0, i, n;
 	bool marked = false;
 	char rec[8192];
 
@@ -708,10 +714,8 @@ static int log_search(const char *const *texts, bool show)
 		}
 		for (i = 0; texts[i] && !strstr(text, texts[i]); i++)
 			;
-		if (!texts[i])
-			continue;
-		found++;
-		if (show)
+		found += !!texts[i];
+		if (show && found && shown++ < REPORT_RECORDS)
 			complain("kernel log: %s", text + 1);
 	}
 	close(fd);
