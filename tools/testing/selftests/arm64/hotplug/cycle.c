@@ -3,11 +3,13 @@
  * Not a test by itself: memory comes and goes, for somebody outside to count
  * what that costs. Arguments are sizes in GiB: a DIMM of that size is added and
  * removed; after "online" put online and offline meanwhile; after "virtio-mem"
- * that device is resized to it and to nothing.
+ * that device is resized to it and to nothing. Or "dax": an NVDIMM without labels
+ * becomes a DAX device, whose memory is ZONE_DEVICE, and ceases to be one.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util.h"
 
@@ -30,6 +32,23 @@ static int vmem_cycle(uint64_t size)
 	return vmem_resize(size) || vmem_resize(0);
 }
 
+#define ND	"/sys/bus/nd/"
+
+static int dax_cycle(void)
+{
+	char align[32];
+
+	snprintf(align, sizeof(align), "%ld", sysconf(_SC_PAGESIZE));
+	return write_file(ND "drivers/nd_pmem/unbind", "namespace0.0") ||
+	       write_file(ND "devices/dax0.0/uuid",
+			  "00000000-0000-4000-8000-000000000001") ||
+	       write_file(ND "devices/dax0.0/align", align) ||
+	       write_file(ND "devices/dax0.0/mode", "ram") ||
+	       write_file(ND "devices/dax0.0/namespace", "namespace0.0") ||
+	       write_file(ND "drivers/dax_pmem/bind", "dax0.0") ||
+	       write_file("/sys/bus/dax/drivers/device_dax/unbind", "dax0.0");
+}
+
 int main(int argc, char **argv)
 {
 	int i, ret = qmp_open(), online = 0, vmem = 0;
@@ -37,6 +56,8 @@ int main(int argc, char **argv)
 	for (i = 1; i < argc && !ret; i++) {
 		if (!strcmp(argv[i], "online"))
 			online = 1;
+		else if (!strcmp(argv[i], "dax"))
+			ret = dax_cycle();
 		else if (!strcmp(argv[i], "virtio-mem"))
 			vmem = 1;
 		else if (vmem)
