@@ -185,7 +185,10 @@ static int cycle_cpu(void)
 	return write_file(CPU1, "0") || write_file(CPU1, "1");
 }
 
-/* A page goes bad, softly; not often, as it stays lost if it is boot memory */
+/*
+ * A page goes bad, softly, as a rule one of the DIMM: often enough to meet its
+ * removal, and not often, as a page of boot memory stays lost
+ */
 static int spoil_page(void)
 {
 	size_t page = getpagesize();
@@ -194,8 +197,9 @@ static int spoil_page(void)
 	int ret = madvise(p, page, MADV_SOFT_OFFLINE);
 
 	munmap(p, page);
-	sleep(1);
-	return ret && errno != EBUSY ? -1 : 0;
+	usleep(20000);
+	/* Or somebody has isolated it, or it is gone */
+	return ret && errno != EBUSY && errno != EIO ? -1 : 0;
 }
 
 FIXTURE(race) {
