@@ -29,17 +29,24 @@
 #define CREATE_TRACE_POINTS
 #include "trace_hotplug.h"
 
-/* The batch of the arch_remove_memory() that runs; mem_hotplug_lock guards it */
+/*
+ * The batch of the arch_remove_memory() that runs, and the memmap that is to go
+ * with it. mem_hotplug_lock guards them.
+ */
 static struct hotplug_batch *active_batch;
+static struct {
+	unsigned long start;
+	unsigned long end;
+	struct vmem_altmap *altmap;
+} unused_memmap;
 
 /*
- * Pages that page tables and memmap can still be taken from, without dipping
- * into what the kernel keeps for others: free pages and clean page cache, but
- * not those of ZONE_MOVABLE.
+ * Whether @need pages for page tables and memmap can be had without dipping into
+ * what the kernel keeps for others: free pages and clean page cache, but not
+ * those of ZONE_MOVABLE.
  */
-static unsigned long pages_to_spare(void)
+static bool pages_to_spare(unsigned long need)
 {
-	unsigned long spare = 0;
 	struct zone *zone;
 
 	for_each_populated_zone(zone) {
@@ -49,10 +56,12 @@ static unsigned long pages_to_spare(void)
 			continue;
 		have = zone_page_state(zone, NR_FREE_PAGES) +
 		       zone_page_state(zone, NR_ZONE_INACTIVE_FILE);
+		if (have > keep + need)
+			return true;
 		if (have > keep)
-			spare += have - keep;
+			need -= have - keep;
 	}
-	return spare;
+	return false;
 }
 
 /*
@@ -69,7 +78,7 @@ static bool enough_memory(u64 size, const struct mhp_params *params,
 	if (!params->altmap)
 		need += (size >> PAGE_SHIFT) * sizeof(struct page) / PAGE_SIZE;
 
-	return need < pages_to_spare();
+	return pages_to_spare(need);
 }
 
 static void unmap_linear(unsigned long start, u64 size,
@@ -96,7 +105,7 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 	unsigned int flags = HOTPLUG_NO_EXEC;
 	unsigned long va = __phys_to_virt(start);
 	u64 end = start + size - 1;
-	u64 began = ktime_get_ns();
+	u64 began = trace_hotplug_add_enabled() ? ktime_get_ns() : 0;
 	unsigned long tables = 0;
 	int ret;
 
@@ -133,45 +142,11 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 	max_pfn = max(max_pfn, PFN_UP(start + size));
 	max_low_pfn = max_pfn;
 out:
-	trace_hotplug_add(start, size, tables, ktime_get_ns() - began, ret);
+	trace_hotplug_add(start, size, tables, began, ret);
 	if (ret)
 		pr_err("adding [mem %#018llx-%#018llx] failed: %pe\n", start,
 		       end, ERR_PTR(ret));
 	return ret;
-}
-
-/**
- * arch_remove_memory() - take away the memmap and the mapping of a range
- * @start:	physical address, subsection aligned
- * @size:	bytes, a multiple of a subsection
- * @altmap:	where the memmap's backing pages came from, NULL for RAM
- * @pgmap:	ZONE_DEVICE only
- *
- * One batch covers all of it, so whatever is flushed is flushed once. When this
- * returns, no CPU reaches the range any more and @altmap is accounted for.
- *
- * Context: process context, mem_hotplug_lock held for write. Sleeps. The caller
- * has asked arch_check_remove_memory().
- */
-void arch_remove_memory(u64 start, u64 size, struct vmem_altmap *altmap,
-			struct dev_pagemap *pgmap)
-{
-	u64 began = ktime_get_ns();
-	struct hotplug_batch batch;
-	unsigned long memmap_tables;
-
-	hotplug_batch_init(&batch);
-
-	active_batch = &batch;
-	__remove_pages(PHYS_PFN(start), PHYS_PFN(size), altmap, pgmap);
-	active_batch = NULL;
-	memmap_tables = batch.nr_tables;
-
-	unmap_linear(__phys_to_virt(start), size, &batch);
-	hotplug_batch_finish(&batch);
-
-	trace_hotplug_remove(start, size, memmap_tables, &batch,
-			     ktime_get_ns() - began);
 }
 
 /*
@@ -215,6 +190,14 @@ static void unmap_memmap(unsigned long start, unsigned long end,
 			    HOTPLUG_VMEMMAP, batch);
 }
 
+static void unmap_unused_memmap(struct hotplug_batch *batch)
+{
+	if (unused_memmap.end)
+		unmap_memmap(unused_memmap.start, unused_memmap.end,
+			     unused_memmap.altmap, batch);
+	unused_memmap.end = 0;
+}
+
 /**
  * vmemmap_free() - take away the memmap of subsections of one section
  * @start:	address of the first struct page
@@ -222,8 +205,9 @@ static void unmap_memmap(unsigned long start, unsigned long end,
  * @altmap:	where the backing pages came from, NULL for RAM
  *
  * A backing page goes when no live subsection uses any part of it. Within
- * arch_remove_memory() it is freed at the end of that, else before this
- * returns. Copes with a memmap that was populated only in part.
+ * arch_remove_memory() all of it goes at the end of that: sections come in their
+ * order, so their memmap is one piece. Else it goes before this returns. Copes with
+ * a memmap that was populated only in part.
  *
  * Context: process context, mem_hotplug_lock held for write. Sleeps.
  */
@@ -232,15 +216,59 @@ void vmemmap_free(unsigned long start, unsigned long end,
 {
 	widen_to_dead(&start, &end);
 
-	if (active_batch) {
-		unmap_memmap(start, end, altmap, active_batch);
-	} else {
+	if (!active_batch) {
 		struct hotplug_batch own;
 
 		hotplug_batch_init(&own);
 		unmap_memmap(start, end, altmap, &own);
 		hotplug_batch_finish(&own);
+		return;
 	}
+
+	/* What was widened may begin before the last one's end */
+	if (start > unused_memmap.end || end < unused_memmap.start) {
+		unmap_unused_memmap(active_batch);
+		unused_memmap.start = start;
+		unused_memmap.end = end;
+		unused_memmap.altmap = altmap;
+		return;
+	}
+	unused_memmap.start = min(unused_memmap.start, start);
+	unused_memmap.end = max(unused_memmap.end, end);
+}
+
+/**
+ * arch_remove_memory() - take away the memmap and the mapping of a range
+ * @start:	physical address, subsection aligned
+ * @size:	bytes, a multiple of a subsection
+ * @altmap:	where the memmap's backing pages came from, NULL for RAM
+ * @pgmap:	ZONE_DEVICE only
+ *
+ * One batch covers all of it, so whatever is flushed is flushed once. When this
+ * returns, no CPU reaches the range any more and @altmap is accounted for.
+ *
+ * Context: process context, mem_hotplug_lock held for write. Sleeps. The caller
+ * has asked arch_check_remove_memory().
+ */
+void arch_remove_memory(u64 start, u64 size, struct vmem_altmap *altmap,
+			struct dev_pagemap *pgmap)
+{
+	u64 began = trace_hotplug_remove_enabled() ? ktime_get_ns() : 0;
+	struct hotplug_batch batch;
+	unsigned long memmap_tables;
+
+	hotplug_batch_init(&batch);
+
+	active_batch = &batch;
+	__remove_pages(PHYS_PFN(start), PHYS_PFN(size), altmap, pgmap);
+	active_batch = NULL;
+	unmap_unused_memmap(&batch);
+	memmap_tables = batch.nr_tables;
+
+	unmap_linear(__phys_to_virt(start), size, &batch);
+	hotplug_batch_finish(&batch);
+
+	trace_hotplug_remove(start, size, memmap_tables, &batch, began);
 }
 
 /**

@@ -44,6 +44,8 @@ enum hotplug_what {
  * @last:		last byte of each range touched
  * @nr_ranges:		how many ranges there are
  * @flush_all:		there were too many: flush everything
+ * @busy:		memmap pages collected, or pages freed, since the last
+ *			scheduling point
  * @nr_tables:		tables detached
  * @nr_memmap:		memmap pages detached, in units of PAGE_SIZE
  * @nr_flushes:		invalidations issued: one for each range, or one for all
@@ -60,6 +62,7 @@ struct hotplug_batch {
 	unsigned long last[HOTPLUG_BATCH_RANGES];
 	unsigned int nr_ranges;
 	bool flush_all;
+	unsigned int busy;
 	unsigned long nr_tables;
 	unsigned long nr_memmap;
 	unsigned long nr_flushes;

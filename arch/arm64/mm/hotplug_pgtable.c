@@ -30,6 +30,9 @@
 #define LAST_LEVEL	3
 #define ROOT_LEVEL	(4 - CONFIG_PGTABLE_LEVELS)
 
+/* What is collected or freed from one scheduling point to the next */
+#define PAGES_AT_ONCE	64
+
 /* Never wake the OOM killer: failing to add memory must cost nobody anything */
 #define GFP_HOTPLUG	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
@@ -151,6 +154,16 @@ static void batch_range(struct hotplug_batch *batch, unsigned long start,
 	batch->nr_ranges++;
 }
 
+/* After each page: a scheduling point for every so many */
+static void rest(struct hotplug_batch *batch, unsigned int order)
+{
+	batch->busy += 1U << order;
+	if (batch->busy < PAGES_AT_ONCE)
+		return;
+	batch->busy = 0;
+	cond_resched();
+}
+
 static void batch_table(struct hotplug_batch *batch, pte_t *table)
 {
 	list_add_tail(&virt_to_page(table)->lru, &batch->tables);
@@ -165,6 +178,7 @@ static void batch_memmap(struct hotplug_batch *batch, pte_t entry, int level)
 	struct page *page;
 
 	batch->nr_memmap += 1UL << order;
+	rest(batch, order);
 
 	/* A neighbour that shares the page may have brought it from RAM */
 	if (altmap && pfn >= altmap->base_pfn && pfn <= altmap->end_pfn) {
@@ -239,12 +253,14 @@ void hotplug_batch_finish(struct hotplug_batch *batch)
 
 	list_for_each_entry_safe(page, next, &batch->tables, lru) {
 		__free_page(page);
-		cond_resched();
+		rest(batch, 0);
 	}
 
 	list_for_each_entry_safe(page, next, &batch->memmap, lru) {
-		__free_pages(page, page_private(page));
-		cond_resched();
+		unsigned int order = page_private(page);
+
+		__free_pages(page, order);
+		rest(batch, order);
 	}
 }
 
@@ -594,21 +610,46 @@ static bool group_has_table(pte_t *ptep, int level)
 	return false;
 }
 
-/* Fill one hole of a live table: build for it, or publish what was built */
+/*
+ * Map the hole at @addr, and those that follow it, by as many leaves as fit until
+ * @last; before they are published, only pass over them. Return where they end.
+ */
+static unsigned long map_leaves(pte_t *ptep, int level, unsigned long addr,
+				unsigned long last, pteval_t attrs,
+				const struct map_walk *walk)
+{
+	unsigned long mask = level_mask(level);
+	phys_addr_t phys = map_phys(walk, addr);
+
+	for (;; addr += mask + 1, phys += mask + 1) {
+		if (walk->publish)
+			set_entry(ptep, attrs | __phys_to_pte_val(phys));
+		if (last - addr <= 2 * mask || pte_val(READ_ONCE(*++ptep)))
+			return addr | mask;
+	}
+}
+
+/*
+ * Fill the hole of a live table at @addr: build for it, or publish what was built.
+ * Leaves may fill more holes, up to @last. Set *@next to where that ends.
+ */
 static int map_hole(pte_t *ptep, int level, unsigned long addr,
-		    unsigned long last, struct map_walk *walk)
+		    unsigned long last, unsigned long *next,
+		    struct map_walk *walk)
 {
 	pteval_t attrs = leaf_attrs(walk, addr, level);
+	unsigned long group = cont_mask(level);
 	struct page *page;
 	pte_t *table;
 
-	if (attrs & PTE_CONT && group_has_table(ptep, level))
-		attrs &= ~PTE_CONT;
-
 	if (attrs) {
-		if (walk->publish)
-			set_entry(ptep, attrs |
-				  __phys_to_pte_val(map_phys(walk, addr)));
+		/* What is contiguous and what not, a group has in common */
+		if (group && !(walk->flags & HOTPLUG_NO_CONT))
+			last = min(last, addr | group);
+		if (walk->publish && attrs & PTE_CONT &&
+		    group_has_table(ptep, level))
+			attrs &= ~PTE_CONT;
+		*next = map_leaves(ptep, level, addr, last, attrs, walk);
 		return 0;
 	}
 
@@ -620,7 +661,7 @@ static int map_hole(pte_t *ptep, int level, unsigned long addr,
 		return 0;
 	}
 
-	table = build_table(level + 1, addr, last, walk);
+	table = build_table(level + 1, addr, *next, walk);
 	if (!table)
 		return -ENOMEM;
 	page = virt_to_page(table);
@@ -647,9 +688,24 @@ static int map_table(pte_t *table, int level, unsigned long addr,
 		else if (pte_val(entry))
 			ret = -EEXIST;
 		else
-			ret = map_hole(ptep, level, addr, next, walk);
+			ret = map_hole(ptep, level, addr, last, &next, walk);
 		if (ret || next == last)
 			return ret;
+	}
+}
+
+/* The lowest table that holds the entries of all of [start, last] */
+static pte_t *lowest_table(unsigned long start, unsigned long last, int *level)
+{
+	pte_t *table = root_table(level);
+
+	for (;; ++*level) {
+		pte_t entry = READ_ONCE(table[level_index(start, *level)]);
+
+		if ((start ^ last) & ~level_mask(*level) ||
+		    !is_table(entry, *level))
+			return table;
+		table = table_of(entry);
 	}
 }
 
@@ -684,15 +740,15 @@ int map_hotplug_range(unsigned long start, unsigned long end, phys_addr_t phys,
 		.built = LIST_HEAD_INIT(walk.built),
 	};
 	struct page *page, *next;
-	pte_t *root;
+	pte_t *table;
 	int level, ret;
 
 	mem_hotplug_assert_write_held();
 	if (WARN_ON_ONCE(start >= end || (start | end | phys) & ~PAGE_MASK))
 		return -EINVAL;
 
-	root = root_table(&level);
-	ret = map_table(root, level, start, walk.last, &walk);
+	table = lowest_table(start, walk.last, &level);
+	ret = map_table(table, level, start, walk.last, &walk);
 	if (ret) {
 		list_for_each_entry_safe(page, next, &walk.built, lru) {
 			int page_level = page_private(page);
@@ -706,7 +762,7 @@ int map_hotplug_range(unsigned long start, unsigned long end, phys_addr_t phys,
 	/* Every walker finds a table filled once it finds the table */
 	dsb(ishst);
 	walk.publish = true;
-	map_table(root, level, start, walk.last, &walk);
+	map_table(table, level, start, walk.last, &walk);
 	dsb(ishst);
 	isb();
 

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Tracepoints of memory hotplug: what one call did to the kernel's tables. */
+/*
+ * Tracepoints of memory hotplug: what one call did to the kernel's tables. The
+ * time is taken only while they are enabled: 0 if they were not when it began.
+ */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM arm64_hotplug
 
 #if !defined(__ARM64_MM_TRACE_HOTPLUG_H) || defined(TRACE_HEADER_MULTI_READ)
 #define __ARM64_MM_TRACE_HOTPLUG_H
 
+#include <linux/ktime.h>
 #include <linux/tracepoint.h>
 
 #include "hotplug.h"
 
 TRACE_EVENT(hotplug_add,
-	TP_PROTO(u64 start, u64 size, unsigned long tables, u64 ns, int ret),
-	TP_ARGS(start, size, tables, ns, ret),
+	TP_PROTO(u64 start, u64 size, unsigned long tables, u64 began, int ret),
+	TP_ARGS(start, size, tables, began, ret),
 
 	TP_STRUCT__entry(
 		__field(u64, start)
@@ -26,7 +30,7 @@ TRACE_EVENT(hotplug_add,
 		__entry->start = start;
 		__entry->size = size;
 		__entry->tables = tables;
-		__entry->ns = ns;
+		__entry->ns = began ? ktime_get_ns() - began : 0;
 		__entry->ret = ret;
 	),
 
@@ -37,8 +41,8 @@ TRACE_EVENT(hotplug_add,
 
 TRACE_EVENT(hotplug_remove,
 	TP_PROTO(u64 start, u64 size, unsigned long memmap_tables,
-		 const struct hotplug_batch *batch, u64 ns),
-	TP_ARGS(start, size, memmap_tables, batch, ns),
+		 const struct hotplug_batch *batch, u64 began),
+	TP_ARGS(start, size, memmap_tables, batch, began),
 
 	TP_STRUCT__entry(
 		__field(u64, start)
@@ -57,7 +61,7 @@ TRACE_EVENT(hotplug_remove,
 		__entry->memmap_tables = memmap_tables;
 		__entry->memmap = batch->nr_memmap;
 		__entry->flushes = batch->nr_flushes;
-		__entry->ns = ns;
+		__entry->ns = began ? ktime_get_ns() - began : 0;
 	),
 
 	TP_printk("start=%#llx size=%#llx tables=%lu memmap_tables=%lu memmap=%lu flushes=%lu ns=%llu",

@@ -60,8 +60,8 @@ MUTANTS = [
     ('flush completed for stores only', '\t__tlbi_sync_s1ish();\n', '\tdsb(ishst);\n'),
     ('no ISB after the flush', '\t__tlbi_sync_s1ish();\n\tisb();', '\t__tlbi_sync_s1ish();'),
     ('no barrier before publishing', '\tdsb(ishst);\n\twalk.publish', '\twalk.publish'),
-    ('no barrier after publishing', 'map_table(root, level, start, walk.last, &walk);\n\tdsb(ishst);',
-     'map_table(root, level, start, walk.last, &walk);'),
+    ('no barrier after publishing', 'map_table(table, level, start, walk.last, &walk);\n\tdsb(ishst);',
+     'map_table(table, level, start, walk.last, &walk);'),
     ('no ISB after publishing', '\tdsb(ishst);\n\tisb();\n\n\tif (nr_tables)',
      '\tdsb(ishst);\n\n\tif (nr_tables)'),
     ('no IPI to walkers in software', '\t\tkick_all_cpus_sync();', '\t\t;'),
@@ -100,7 +100,7 @@ MUTANTS = [
     ('root one level too high on a fallback', '\t\t(*level)++;', '\t\t;'),
     ('lock not asserted', '\tmem_hotplug_assert_write_held();\n\tif (WARN_ON_ONCE(start >= end || start < floor',
      '\tif (WARN_ON_ONCE(start >= end || start < floor'),
-    ('no rest between tables', '\t\t__free_page(page);\n\t\tcond_resched();', '\t\t__free_page(page);'),
+    ('no rest between tables', '\t\t__free_page(page);\n\t\trest(batch, 0);', '\t\t__free_page(page);'),
 
     # Adding
     ('published before it is filled', '\tpage = virt_to_page(table);\n\tset_page_private(page, level + 1);',
@@ -120,7 +120,7 @@ MUTANTS = [
     ('group that begins before the range', '(addr & ~group) >= walk->start && ', ''),
     ('group that ends after the range', ' && (addr | group) <= walk->last &&', ' &&'),
     ('group of unaligned memory', ' &&\n\t    !((addr ^ phys) & group))', ')'),
-    ('group with a table among its blocks', 'if (attrs & PTE_CONT && group_has_table(ptep, level))', 'if (0)'),
+    ('group with a table among its blocks', 'if (walk->publish && attrs & PTE_CONT &&\n\t\t    group_has_table(ptep, level))', 'if (0)'),
     ('contiguous though forbidden', 'if (group && !(walk->flags & HOTPLUG_NO_CONT) &&', 'if (group &&'),
     ('blocks though forbidden', 'if (walk->flags & HOTPLUG_NO_BLOCK)', 'if (0)'),
     ('tables executable', '\tif (walk->flags & HOTPLUG_NO_EXEC)', '\tif (0)'),
