@@ -155,7 +155,7 @@ static void batch_range(struct hotplug_batch *batch, unsigned long start,
 }
 
 /* After each page: a scheduling point for every so many */
-static void rest(struct hotplug_batch *batch, unsigned int order)
+static inline void rest(struct hotplug_batch *batch, unsigned int order)
 {
 	batch->busy += 1U << order;
 	if (batch->busy < PAGES_AT_ONCE)
@@ -168,6 +168,7 @@ static void batch_table(struct hotplug_batch *batch, pte_t *table)
 {
 	list_add_tail(&virt_to_page(table)->lru, &batch->tables);
 	batch->nr_tables++;
+	rest(batch, 0);
 }
 
 static void batch_memmap(struct hotplug_batch *batch, pte_t entry, int level)
