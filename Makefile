@@ -29,7 +29,7 @@ help: ## this list
 	@echo "Variables:"
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
 	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
-	@echo "  DEBUG=kasan DEBUG=mte one that also checks each access, by KASAN or by the CPU's memory tags"
+	@echo "  DEBUG=kasan one that also checks each access, for GROUP='rodata=full'"
 	@echo "  CPU=max,lpa2=off CPU=neoverse-n1 the emulated CPU: without 52-bit addresses, on 4K and 16K, on 64K"
 	@echo "  GROUP='rodata=full;nvdimm' only those parts of the tests"
 	@echo "  JOBS=1 how many guests are tested at a time"

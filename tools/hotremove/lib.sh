@@ -56,8 +56,8 @@ flavour=
 case ${DEBUG:-} in
 "") ;;
 1) flavour=$flavour-debug ;;
-kasan | mte) flavour=$flavour-$DEBUG ;;
-*) die "DEBUG=$DEBUG is none of: 1 kasan mte" ;;
+kasan) flavour=$flavour-$DEBUG ;;
+*) die "DEBUG=$DEBUG is neither 1 nor kasan" ;;
 esac
 kernel=${KERNEL_OUT:-$base/$GEOMETRY$flavour}
 
