@@ -94,7 +94,7 @@ ifdef HOST
 bench:
 	@$(T)/bench-host
 else
-bench: guest ## count what adding and removing costs, stock and ours (takes an hour)
+bench: guest ## count what adding and removing costs, stock and ours (half an hour)
 	@$(T)/setup bench
 	@for g in $$(GEOMETRY=$(GIVEN) $(T)/bench rows); do \
 		for s in "" 1; do GEOMETRY=$$g STOCK=$$s DEBUG= $(T)/kernel || exit; done; done
