@@ -53,12 +53,7 @@ esac
 # The directory that the kernel in question is built in, unless told: KERNEL_OUT
 flavour=
 [ -z "${STOCK:-}" ] || flavour=-stock
-case ${DEBUG:-} in
-"") ;;
-1) flavour=$flavour-debug ;;
-kasan) flavour=$flavour-$DEBUG ;;
-*) die "DEBUG=$DEBUG is neither 1 nor kasan" ;;
-esac
+[ -z "${DEBUG:-}" ] || flavour=$flavour-debug
 kernel=${KERNEL_OUT:-$base/$GEOMETRY$flavour}
 
 # ---- git ----
