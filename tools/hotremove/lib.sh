@@ -37,6 +37,12 @@ else
 	base=build/6.12
 fi
 
+# How many guests are tested at a time: each keeps one CPU busy, more or less
+jobs=${JOBS:-$(n=$(nproc); echo $((n < 4 ? n : 4)))}
+case $jobs in
+*[!0-9]* | 0*) die "JOBS=$jobs is not a number from 1 on" ;;
+esac
+
 if [ "$(uname -m)" = aarch64 ]; then
 	CROSS_COMPILE=
 else

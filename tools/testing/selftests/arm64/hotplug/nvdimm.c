@@ -192,7 +192,7 @@ static void end(struct __test_metadata *_metadata, struct state *before)
 	EXPECT_EQ(0, same_picture(before->picture, after));
 	EXPECT_EQ(0, log_clean());
 	kb = free_kb();
-	EXPECT_LT(labs(kb - before->free_kb), 2048) {
+	EXPECT_LT(labs(kb - before->free_kb), noise_kb(1024)) {
 		TH_LOG("%ld kB free, %ld kB before", kb, before->free_kb);
 	}
 	free(after);

@@ -673,6 +673,13 @@ long free_kb(void)
 	return kb;
 }
 
+long noise_kb(long kb)
+{
+	long slabs_kb = 32 * getpagesize() / 1024;
+
+	return kb > slabs_kb ? kb : slabs_kb;
+}
+
 /* ---- the kernel log ---- */
 
 static char log_mark[64];
@@ -742,7 +749,8 @@ int log_clean(void)
 	static const char *const trace[] = { "Call trace", NULL };
 	int sound = log_sound();
 
-	return log_search(trace, true) ? -1 : sound;
+	/* What was alarming has been shown already, with the trace that followed */
+	return log_search(trace, !sound) ? -1 : sound;
 }
 
 bool log_has(const char *text)

@@ -99,6 +99,9 @@ char *new_mappings(const char *before, const char *after);
 
 /* kB free, per-CPU lists included, once caches and batched work are drained */
 long free_kb(void);
+
+/* What others may have taken meanwhile: @kb, or with large pages a few slabs' worth */
+long noise_kb(long kb);
 long meminfo_kb(const char *name);
 
 /* ---- the kernel log ---- */
