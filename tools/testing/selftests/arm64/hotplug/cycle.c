@@ -13,15 +13,23 @@
 
 #include "util.h"
 
+/* Where in a trace it begins */
+static void mark(const char *what)
+{
+	write_file("/sys/kernel/tracing/trace_marker", what);
+}
+
 static int dimm_cycle(uint64_t size, int online)
 {
 	struct dimm d = { .id = "d0", .size = size };
 
+	mark("plug");
 	if (dimm_plug(&d))
 		return -1;
 	if (online && (blocks_set(d.addr, size, "online_movable") ||
 		       blocks_set(d.addr, size, "offline")))
 		return -1;
+	mark("unplug");
 	return dimm_unplug(&d);
 }
 
@@ -29,7 +37,11 @@ static int vmem_cycle(uint64_t size)
 {
 	/* More than a GiB comes only when what is there was put online */
 	write_file(MEMORY "/auto_online_blocks", "online_movable");
-	return vmem_resize(size) || vmem_resize(0);
+	mark("plug");
+	if (vmem_resize(size))
+		return -1;
+	mark("unplug");
+	return vmem_resize(0);
 }
 
 #define ND	"/sys/bus/nd/"
