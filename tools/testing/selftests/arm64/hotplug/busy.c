@@ -204,6 +204,36 @@ TEST_F_TIMEOUT(busy, plugged_during_removal, 600)
 	ASSERT_EQ(0, dimm_unplug(&d));
 }
 
+/* One who writes to files of a memory block sits in them while it is removed, waiting
+ * for device_hotplug_lock. That does no harm, and lockdep knows it.
+ */
+TEST_F_TIMEOUT(busy, written_to_while_removed, 600)
+{
+	const char * const files[] = { "state", "online" };
+	pid_t pid[2];
+	char path[2][128];
+	int i, status;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path[i], sizeof(path[i]), MEMORY "/memory%llu/%s",
+			 (unsigned long long)(self->dimm.addr / block_size()), files[i]);
+		ASSERT_EQ(0, write_file(path[i], i ? "0" : "online_movable"));
+	}
+	for (i = 0; i < 2; i++) {
+		pid[i] = fork();
+		while (!pid[i]) {
+			if (write_file(path[i], i ? "0" : "offline") &&
+			    (errno == ENODEV || errno == ENOENT))
+				_exit(0);
+		}
+	}
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(pid[i], waitpid(pid[i], &status, 0));
+		EXPECT_EQ(0, status);
+	}
+}
+
 static void on_alarm(int signal)
 {
 	(void)signal;
