@@ -335,4 +335,22 @@ TEST(unmovable_is_refused)
 		TH_LOG("the kernel has other data on it by now, it stays");
 }
 
+/* auto_online_blocks can give new memory to the kernel for data of its own, for which it
+ * may stay
+ */
+TEST(auto_online_kernel)
+{
+	struct dimm dimm = { .id = "k1", .size = 2 * block_size(), .addr = ADDRESS + 6 * GiB };
+
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	log_start();
+	ASSERT_EQ(0, write_file(MEMORY "/auto_online_blocks", "online_kernel"));
+	EXPECT_EQ(0, dimm_plug(&dimm));
+	EXPECT_EQ(0, write_file(MEMORY "/auto_online_blocks", "offline"));
+	EXPECT_EQ(0, blocks_wait_state(dimm.addr, dimm.size, "online"));
+	EXPECT_TRUE(block_is_in_zone(dimm.addr, "Normal"));
+	EXPECT_EQ(0, log_clean());
+}
+
 TEST_HARNESS_MAIN

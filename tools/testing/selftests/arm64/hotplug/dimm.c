@@ -91,6 +91,23 @@ TEST_F_TIMEOUT(dimm, unplug_online, 600)
 	ASSERT_EQ(0, blocks_present(d.addr, d.size));
 }
 
+/* New memory is put online by itself, or not, as auto_online_blocks says */
+TEST_F_TIMEOUT(dimm, auto_online, 600)
+{
+	struct dimm d = { .id = "d0", .size = 2 * block_size() };
+
+	ASSERT_EQ(0, write_file(MEMORY "/auto_online_blocks", "online_movable"));
+	EXPECT_EQ(0, dimm_plug(&d));
+	EXPECT_EQ(0, blocks_wait_state(d.addr, d.size, "online"));
+	EXPECT_TRUE(block_is_in_zone(d.addr, "Movable"));
+	EXPECT_EQ(0, dimm_unplug(&d));
+
+	ASSERT_EQ(0, write_file(MEMORY "/auto_online_blocks", "offline"));
+	ASSERT_EQ(0, dimm_plug(&d));
+	EXPECT_EQ(0, blocks_wait_state(d.addr, d.size, "offline"));
+	ASSERT_EQ(0, dimm_unplug(&d));
+}
+
 /* Neighbours, among them one that starts off any large alignment, go in an
  * order other than they came in; whoever stays can be used throughout.
  */

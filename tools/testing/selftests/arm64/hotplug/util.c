@@ -408,6 +408,30 @@ int blocks_wait(uint64_t addr, uint64_t size, int count, int seconds)
 	return 0;
 }
 
+int blocks_wait_state(uint64_t addr, uint64_t size, const char *state)
+{
+	int until = now() + PATIENCE, count = size / block_size();
+
+	while (blocks_in_state(addr, size, state) != count) {
+		if (now() > until)
+			return complain("%d memory blocks of %d at %#llx are %s",
+					blocks_in_state(addr, size, state), count,
+					(unsigned long long)addr, state);
+		nap(20);
+	}
+	return 0;
+}
+
+bool block_is_in_zone(uint64_t addr, const char *zone)
+{
+	char path[128], zones[64];
+
+	snprintf(path, sizeof(path), MEMORY "/memory%llu/valid_zones",
+		 (unsigned long long)(addr / block_size()));
+	return read_file(path, zones, sizeof(zones)) > 0 &&
+	       !strncmp(zones, zone, strlen(zone));
+}
+
 int block_set(uint64_t addr, const char *state)
 {
 	char path[128];

@@ -78,6 +78,10 @@ int blocks_in_state(uint64_t addr, uint64_t size, const char *state);
 int blocks_set(uint64_t addr, uint64_t size, const char *state);
 int block_set(uint64_t addr, const char *state);
 int blocks_wait(uint64_t addr, uint64_t size, int count, int seconds);
+/* Wait until all blocks of the range are there and in a state */
+int blocks_wait_state(uint64_t addr, uint64_t size, const char *state);
+/* Whether an online block is in that zone ("Normal", "Movable") */
+bool block_is_in_zone(uint64_t addr, const char *zone);
 
 /* The physical address behind @p, 0 if it has none (or we are not root) */
 uint64_t physical(const void *p);

@@ -58,7 +58,7 @@ TEST_F_TIMEOUT(vmem, odd_steps, 900)
 {
 	/* The device's unit, or the guest's page block where that is larger */
 	uint64_t step = vmem_property("block-size"), unit;
-	uint64_t block = block_size();
+	uint64_t block;
 	char buf[64];
 	unsigned int i;
 
@@ -68,6 +68,8 @@ TEST_F_TIMEOUT(vmem, odd_steps, 900)
 		if (unit > step)
 			step = unit;
 	}
+
+	block = block_size() > step ? block_size() : step;
 
 	const uint64_t sizes[] = {
 		step, block + step, 3 * block - step, 7 * block + 3 * step,
