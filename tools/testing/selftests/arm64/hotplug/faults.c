@@ -190,6 +190,9 @@ TEST_F_TIMEOUT(faults, virtio_mem, 3600)
 		/* It waits for a minute before it tries again, unless asked */
 		ASSERT_EQ(0, vmem_request(0));
 		ASSERT_EQ(0, blocks_wait(addr, 16 * GiB, 0, PATIENCE));
+		/* What it took and could not add it gives back a little later */
+		for (i = 0; i < PATIENCE * 50 && vmem_property("size"); i++)
+			usleep(20000);
 		ASSERT_EQ(0, vmem_property("size"));
 	}
 	ASSERT_EQ(0, vmem_resize(size));
