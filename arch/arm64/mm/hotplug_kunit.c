@@ -14,6 +14,7 @@
 #include <linux/smp.h>
 #include <linux/vmalloc.h>
 
+#include <asm/cpufeature.h>
 #include <asm/pgtable.h>
 #include <asm/sections.h>
 #include <asm/sysreg.h>
@@ -128,10 +129,16 @@ static void ask_all(void *data)
 {
 	struct question *q = data;
 	unsigned long step = q->size > SZ_64M ? SZ_1M + PAGE_SIZE : PAGE_SIZE;
+	u64 mmfr0 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR0_EL1);
+	int parange = cpuid_feature_extract_unsigned_field(mmfr0, ID_AA64MMFR0_EL1_PARANGE_SHIFT);
+	phys_addr_t end = BIT_ULL(id_aa64mmfr0_parange_to_phys_shift(parange));
 	unsigned long at;
 
 	q->wrong = NOWHERE;
 	for (at = q->at; at < q->at + q->size; at += step) {
+		/* A CPU may have fewer physical address bits than a UNIT wants */
+		if (q->mapped && q->ctx->phys + at >= end)
+			return;
 		q->got = translate(q->ctx->start + at);
 		if (q->got == (q->mapped ? q->ctx->phys + at : NOWHERE))
 			continue;
