@@ -131,7 +131,7 @@ FIXTURE_TEARDOWN(faults)
 
 	EXPECT_EQ(0, same_picture(self->before, after));
 	EXPECT_EQ(0, log_sound());
-	EXPECT_LT(labs(kb - self->free_kb), noise_kb(2048)) {
+	EXPECT_LT(labs(kb - self->free_kb), 2 * noise_kb(1024)) {
 		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
 	}
 	free(after);
