@@ -54,10 +54,12 @@ TEST_F_TIMEOUT(rebooted, virtio_mem, 600)
 /* An object in QEMU outlives the guest */
 static bool first_boot(void)
 {
+	static const char mark[] =
+		"\"qom-type\":\"memory-backend-ram\",\"id\":\"booted\",\"size\":65536";
+
 	return !qmp_open() && !qmp("qom-list", "\"path\":\"/objects\"") &&
 	       !strstr(qmp_reply(), "\"booted\"") &&
-	       !qmp("object-add", "\"qom-type\":\"memory-backend-ram\","
-				  "\"id\":\"booted\",\"size\":65536");
+	       !qmp("object-add", "%s", mark);
 }
 
 int main(int argc, char **argv)
