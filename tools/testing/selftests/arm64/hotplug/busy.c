@@ -14,12 +14,6 @@
 #include "../../kselftest_harness.h"
 #include "util.h"
 
-/* Above boot memory and 4 GiB, so that its zone is the first choice for both
- * the kernel's data and processes'; below the 32 GiB that a linear map of 35 bits
- * holds
- */
-#define ADDRESS	(24 * GiB)
-
 /* 2 MiB can be had with all page sizes */
 #define HUGE		"/sys/kernel/mm/hugepages/hugepages-2048kB"
 #define HUGE_FLAGS	(MAP_HUGETLB | 21 << MAP_HUGE_SHIFT)
@@ -215,8 +209,7 @@ TEST_F_TIMEOUT(busy, written_to_while_removed, 600)
 	int i, status;
 
 	for (i = 0; i < 2; i++) {
-		snprintf(path[i], sizeof(path[i]), MEMORY "/memory%llu/%s",
-			 (unsigned long long)(self->dimm.addr / block_size()), files[i]);
+		block_path(path[i], sizeof(path[i]), self->dimm.addr, files[i]);
 		ASSERT_EQ(0, write_file(path[i], i ? "0" : "online_movable"));
 	}
 	for (i = 0; i < 2; i++) {

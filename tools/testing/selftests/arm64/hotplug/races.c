@@ -27,9 +27,6 @@
 #define CPU1		"/sys/devices/system/cpu/cpu1/online"
 #define IMAGE		"/boot/Image"
 
-/* 24 GiB: above boot memory, below the end of the smallest linear map */
-#define ADDRESS		(24 * GiB)
-
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE	101
 #endif

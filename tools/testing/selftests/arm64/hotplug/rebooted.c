@@ -11,8 +11,6 @@
 #include "../../kselftest_harness.h"
 #include "util.h"
 
-#define ADDRESS	(24 * GiB)
-
 static struct dimm dimm = { .id = "d0", .size = GiB, .addr = ADDRESS };
 
 FIXTURE(rebooted) { };

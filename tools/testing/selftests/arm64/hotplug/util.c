@@ -333,10 +333,10 @@ uint64_t block_size(void)
 	return strtoull(buf, NULL, 16);
 }
 
-static void block_path(char *path, int size, uint64_t addr)
+void block_path(char *path, int size, uint64_t addr, const char *file)
 {
-	snprintf(path, size, MEMORY "/memory%llu/state",
-		 (unsigned long long)(addr / block_size()));
+	snprintf(path, size, MEMORY "/memory%llu/%s",
+		 (unsigned long long)(addr / block_size()), file);
 }
 
 static int is_block(const struct dirent *d)
@@ -357,7 +357,7 @@ static void visit_blocks(block_visitor visit, void *data)
 	for (i = 0; i < n; i++) {
 		uint64_t addr = strtoull(names[i]->d_name + 6, NULL, 10) * step;
 
-		block_path(path, sizeof(path), addr);
+		block_path(path, sizeof(path), addr, "state");
 		if (read_file(path, state, sizeof(state)) >= 0)
 			visit(addr, state, data);
 		free(names[i]);
@@ -394,40 +394,36 @@ int blocks_present(uint64_t addr, uint64_t size)
 	return blocks_in_state(addr, size, "");
 }
 
-int blocks_wait(uint64_t addr, uint64_t size, int count, int seconds)
+static int wait_for_blocks(uint64_t addr, uint64_t size, const char *state, int count,
+			   int seconds)
 {
 	int until = now() + seconds;
 
-	while (blocks_present(addr, size) != count) {
+	while (blocks_in_state(addr, size, state) != count) {
 		if (now() > until)
-			return complain("%d memory blocks of %d at %#llx after %d s",
-					blocks_present(addr, size), count,
-					(unsigned long long)addr, seconds);
+			return complain("%d memory blocks of %d at %#llx %s after %d s",
+					blocks_in_state(addr, size, state), count,
+					(unsigned long long)addr, state, seconds);
 		nap(20);
 	}
 	return 0;
 }
 
+int blocks_wait(uint64_t addr, uint64_t size, int count, int seconds)
+{
+	return wait_for_blocks(addr, size, "", count, seconds);
+}
+
 int blocks_wait_state(uint64_t addr, uint64_t size, const char *state)
 {
-	int until = now() + PATIENCE, count = size / block_size();
-
-	while (blocks_in_state(addr, size, state) != count) {
-		if (now() > until)
-			return complain("%d memory blocks of %d at %#llx are %s",
-					blocks_in_state(addr, size, state), count,
-					(unsigned long long)addr, state);
-		nap(20);
-	}
-	return 0;
+	return wait_for_blocks(addr, size, state, size / block_size(), PATIENCE);
 }
 
 bool block_is_in_zone(uint64_t addr, const char *zone)
 {
 	char path[128], zones[64];
 
-	snprintf(path, sizeof(path), MEMORY "/memory%llu/valid_zones",
-		 (unsigned long long)(addr / block_size()));
+	block_path(path, sizeof(path), addr, "valid_zones");
 	return read_file(path, zones, sizeof(zones)) > 0 &&
 	       !strncmp(zones, zone, strlen(zone));
 }
@@ -436,7 +432,7 @@ int block_set(uint64_t addr, const char *state)
 {
 	char path[128];
 
-	block_path(path, sizeof(path), addr);
+	block_path(path, sizeof(path), addr, "state");
 	return write_file(path, state);
 }
 

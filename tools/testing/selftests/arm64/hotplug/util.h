@@ -15,6 +15,13 @@
 #define MiB	(1024 * KiB)
 #define GiB	(1024 * MiB)
 
+/*
+ * Where to plug: above boot memory and 4 GiB, so that its zone is the first choice for
+ * both the kernel's data and processes'; below the 32 GiB that a linear map of 35 bits
+ * holds
+ */
+#define ADDRESS	(24 * GiB)
+
 #define PORT_QMP	"/dev/port/qmp"
 #define MEMORY		"/sys/devices/system/memory"
 
@@ -71,6 +78,8 @@ int vmem_request(uint64_t size);
 /* ---- memory blocks ---- */
 
 uint64_t block_size(void);
+/* The path of a file of the block at @addr ("state", "online", "valid_zones") */
+void block_path(char *path, int size, uint64_t addr, const char *file);
 /* How many blocks of [addr, addr + size) there are, or are in a state */
 int blocks_present(uint64_t addr, uint64_t size);
 int blocks_in_state(uint64_t addr, uint64_t size, const char *state);
