@@ -52,23 +52,6 @@ static bool on_dimm(const struct dimm *dimm, const void *p)
 	return at >= dimm->addr && at < dimm->addr + dimm->size;
 }
 
-static void fill(uint64_t *p, size_t size)
-{
-	size_t i;
-
-	for (i = 0; i < size / sizeof(*p); i += 512)
-		p[i] = i * 0x9e3779b97f4a7c15ULL;
-}
-
-static size_t wrong(const uint64_t *p, size_t size)
-{
-	size_t i, n = 0;
-
-	for (i = 0; i < size / sizeof(*p); i += 512)
-		n += p[i] != i * 0x9e3779b97f4a7c15ULL;
-	return n;
-}
-
 /* A process's pages are migrated away by device_del, whatever kind they are of */
 struct kind {
 	int flags;		/* of mmap() */

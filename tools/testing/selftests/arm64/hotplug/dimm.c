@@ -42,6 +42,18 @@ FIXTURE_TEARDOWN(dimm)
 	free(self->before);
 }
 
+/* User space has as many bits of address as the kernel */
+static bool va_bits_beyond(int bits)
+{
+	void *at = (void *)(1UL << bits);
+	void *p = mmap(at, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+		       MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p != MAP_FAILED)
+		munmap(p, 1);
+	return p == at;
+}
+
 /* Plug, put online, offline, unplug */
 static void cycle(struct __test_metadata *_metadata, struct dimm dimm)
 {
@@ -69,6 +81,21 @@ TEST_F_TIMEOUT(dimm, one_block_repeated, 600)
 TEST_F_TIMEOUT(dimm, four_gib, 600)
 {
 	cycle(_metadata, (struct dimm) { .id = "d0", .size = 4 * GiB });
+}
+
+/* 64 GiB, on 4K a GiB of memmap, with its first and its last block in use */
+TEST_F_TIMEOUT(dimm, sixty_four_gib, 900)
+{
+	struct dimm d = { .id = "d0", .size = 64 * GiB };
+
+	if (!va_bits_beyond(37))
+		SKIP(return, "the linear map holds 32 GiB");
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+	ASSERT_EQ(0, block_set(d.addr + d.size - block_size(), "online_movable"));
+	ASSERT_EQ(2, blocks_in_state(d.addr, d.size, "online"));
+	ASSERT_EQ(0, dimm_unplug(&d));
+	EXPECT_EQ(0, blocks_present(d.addr, d.size));
 }
 
 /* A DIMM that was never put online is given back */
@@ -173,18 +200,6 @@ static int refused(struct dimm *dimm, const char *why)
 	if (!ret)
 		dimm_gone(dimm, 10);
 	return ret;
-}
-
-/* User space has as many bits of address as the kernel */
-static bool va_bits_beyond(int bits)
-{
-	void *at = (void *)(1UL << bits);
-	void *p = mmap(at, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-		       MAP_FIXED_NOREPLACE, -1, 0);
-
-	if (p != MAP_FAILED)
-		munmap(p, 1);
-	return p == at;
 }
 
 /* Refused where the linear map ends before it, like any other where it does not */

@@ -35,12 +35,13 @@ static char buffer[1 << 20];
 
 /* Each of these does one round of it, and returns 0, or -1 when it cannot be had */
 
-static int read_through(const char *path)
+static int read_from(const char *path, off_t at)
 {
 	int fd = open(path, O_RDONLY), n;
 
 	if (fd < 0)
 		return -1;
+	lseek(fd, at, SEEK_SET);
 	while ((n = read(fd, buffer, sizeof(buffer))) > 0)
 		;
 	close(fd);
@@ -50,13 +51,13 @@ static int read_through(const char *path)
 /* All of init_mm's tables, under the lock that this is to show */
 static int dump_tables(void)
 {
-	return read_through(DEBUGFS "/kernel_page_tables");
+	return read_from(DEBUGFS "/kernel_page_tables", 0);
 }
 
-/* Who allocated which page: the memmap and what extends it, without a lock */
+/* Who allocated which page of the range that comes and goes, and beyond it */
 static int read_owners(void)
 {
-	return read_through(DEBUGFS "/page_owner");
+	return read_from(DEBUGFS "/page_owner", ADDRESS / getpagesize());
 }
 
 /* The memmap of the range that comes and goes */

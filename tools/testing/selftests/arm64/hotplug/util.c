@@ -15,6 +15,8 @@
 
 #include "util.h"
 
+#define SLABS	"/sys/kernel/slab"
+
 static int complain(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
@@ -302,24 +304,25 @@ int vmem_request(uint64_t size)
 	return 0;
 }
 
-int vmem_resize(uint64_t size)
+int vmem_wait(uint64_t size, long total_kb)
 {
-	long had = vmem_property("size") / KiB, total = meminfo_kb("MemTotal");
-	long want = size / KiB;
 	int i;
 
-	if (vmem_request(size))
-		return -1;
 	for (i = 0; i < PATIENCE * 10; i++) {
-		if (vmem_property("size") == size &&
-		    meminfo_kb("MemTotal") - total == want - had)
+		if (vmem_property("size") == size && meminfo_kb("MemTotal") == total_kb)
 			return 0;
 		nap(100);
 	}
 	return complain("vmem0 is at %llu of %llu, MemTotal at %ld of %ld kB",
 			(unsigned long long)vmem_property("size"),
-			(unsigned long long)size, meminfo_kb("MemTotal"),
-			total + want - had);
+			(unsigned long long)size, meminfo_kb("MemTotal"), total_kb);
+}
+
+int vmem_resize(uint64_t size)
+{
+	long had = vmem_property("size") / KiB, total = meminfo_kb("MemTotal");
+
+	return vmem_request(size) ? -1 : vmem_wait(size, total + (long)(size / KiB) - had);
 }
 
 /* ---- memory blocks ---- */
@@ -514,20 +517,66 @@ static void draw_firmware_map(struct text *t)
 		free(names);
 }
 
+/* One line of kernel_page_tables: true if it shows leaves, not a hole */
+static bool parse_leaves(const char *line, unsigned long long *start,
+			 unsigned long long *end, char *level, const char **attrs)
+{
+	int at;
+
+	if (sscanf(line, "0x%llx-0x%llx %*s %15s%n", start, end, level, &at) != 3)
+		return false;
+	*attrs = line + at + strspn(line + at, " ");
+	return **attrs != '\n';
+}
+
+/* debug_pagealloc and KFENCE unmap single pages at any time */
+static bool linear_map_changes(void)
+{
+	char buf[4096];
+
+	if (read_file("/sys/module/kfence/parameters/sample_interval", buf, sizeof(buf)) > 0 &&
+	    atoi(buf))
+		return true;
+	return read_file("/proc/cmdline", buf, sizeof(buf)) > 0 &&
+	       strstr(buf, "debug_pagealloc=on");
+}
+
+/* Which memory blocks of the linear map a line of kernel_page_tables has leaves in */
+static void draw_blocks(struct text *t, const char *line, unsigned long long *last)
+{
+	unsigned long long start, end;
+	char level[16], buf[64];
+	const char *attrs;
+
+	if (!parse_leaves(line, &start, &end, level, &attrs))
+		return;
+	for (start /= block_size(); start <= (end - 1) / block_size(); start++) {
+		if (start == *last)
+			continue;
+		*last = start;
+		snprintf(buf, sizeof(buf), "%#llx mapped\n", start * block_size());
+		text_add(t, buf);
+	}
+}
+
 char *picture(void)
 {
+	bool linear = false, vmemmap = false, changes = linear_map_changes();
+	unsigned long long last = 0;
 	struct text t = { 0 };
 	char line[512];
-	bool wanted = false;
 	FILE *f;
 
 	text_add(&t, "");
 	f = fopen("/sys/kernel/debug/kernel_page_tables", "r");
 	while (f && fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, "---[", 4))
-			wanted = strstr(line, "Linear Mapping start") ||
-				 strstr(line, "vmemmap start");
-		if (wanted)
+		if (!strncmp(line, "---[", 4)) {
+			linear = strstr(line, "Linear Mapping start");
+			vmemmap = strstr(line, "vmemmap start");
+		}
+		if (linear && changes)
+			draw_blocks(&t, line, &last);
+		else if (linear || vmemmap)
 			text_add(&t, line);
 	}
 	if (f)
@@ -595,18 +644,6 @@ int same_picture(const char *before, const char *after)
 	return -1;
 }
 
-/* One line of kernel_page_tables: true if it shows leaves, not a hole */
-static bool parse_leaves(const char *line, unsigned long long *start,
-			 unsigned long long *end, char *level, const char **attrs)
-{
-	int at;
-
-	if (sscanf(line, "0x%llx-0x%llx %*s %15s%n", start, end, level, &at) != 3)
-		return false;
-	*attrs = line + at + strspn(line + at, " ");
-	return **attrs != '\n';
-}
-
 char *new_mappings(const char *before, const char *after)
 {
 	unsigned long long start, end, was_start, was_end;
@@ -646,6 +683,23 @@ char *new_mappings(const char *before, const char *after)
 	return t.s;
 }
 
+void fill(uint64_t *p, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size / sizeof(*p); i += 512)
+		p[i] = i * 0x9e3779b97f4a7c15ULL;
+}
+
+size_t wrong(const uint64_t *p, size_t size)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < size / sizeof(*p); i += 512)
+		n += p[i] != i * 0x9e3779b97f4a7c15ULL;
+	return n;
+}
+
 long meminfo_kb(const char *name)
 {
 	char line[256];
@@ -660,6 +714,27 @@ long meminfo_kb(const char *name)
 	if (f)
 		fclose(f);
 	return kb;
+}
+
+static int is_visible(const struct dirent *d)
+{
+	return d->d_name[0] != '.';
+}
+
+/* Slabs without an object are freed, and with them what KASAN holds back in quarantine */
+static void shrink_slabs(void)
+{
+	struct dirent **names;
+	char path[512];
+	int i, n = scandir(SLABS, &names, is_visible, alphasort);
+
+	for (i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), SLABS "/%s/shrink", names[i]->d_name);
+		write_file(path, "1");
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
 }
 
 /* Pages on the per-CPU free lists, which MemFree does not count */
@@ -687,6 +762,7 @@ long free_kb(void)
 	do {
 		last = kb;
 		write_file("/proc/sys/vm/drop_caches", "3");
+		shrink_slabs();
 		nap(100);
 		kb = meminfo_kb("MemFree") + pcp_pages() * getpagesize() / 1024;
 	} while (labs(kb - last) > 64 && i++ < 20);
@@ -757,7 +833,7 @@ int log_sound(void)
 		"INFO: task", "INFO: rcu", "rcu_sched", "soft lockup",
 		"Bad page", "bad page", "inconsistent lock", "list_add corruption",
 		"list_del corruption", "Out of memory", "oom-kill", "refcount_t",
-		"Kernel panic", "Unable to handle", "vmemmap alloc failure",
+		"UBSAN:", "Kernel panic", "Unable to handle", "vmemmap alloc failure",
 		NULL
 	};
 

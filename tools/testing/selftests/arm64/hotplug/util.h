@@ -72,8 +72,9 @@ int dimm_unplug(const struct dimm *dimm);
 uint64_t vmem_property(const char *name);
 /* Ask for @size and wait until the guest has just that, in use, or gave it back */
 int vmem_resize(uint64_t size);
-/* Just ask */
+/* Just ask; and wait until it has @size, and with it a MemTotal of @total_kb */
 int vmem_request(uint64_t size);
+int vmem_wait(uint64_t size, long total_kb);
 
 /* ---- memory blocks ---- */
 
@@ -94,6 +95,9 @@ bool block_is_in_zone(uint64_t addr, const char *zone);
 
 /* The physical address behind @p, 0 if it has none (or we are not root) */
 uint64_t physical(const void *p);
+/* Give all of a range a content, and count where that is not found again */
+void fill(uint64_t *p, size_t size);
+size_t wrong(const uint64_t *p, size_t size);
 
 /* ---- what to compare ---- */
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -78,6 +79,39 @@ TEST_F_TIMEOUT(vmem, odd_steps, 900)
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		ASSERT_EQ(0, vmem_resize(sizes[i]));
+}
+
+/* What a process has there is migrated when the host takes all of it */
+TEST_F_TIMEOUT(vmem, in_use, 600)
+{
+	const size_t size = 128 * MiB;
+	uint64_t *p;
+
+	ASSERT_EQ(0, vmem_resize(GiB));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	fill(p, size);
+	ASSERT_LE(self->addr, physical(p));
+	ASSERT_EQ(0, vmem_resize(0));
+	EXPECT_NE(0, physical(p));
+	EXPECT_GT(self->addr, physical(p));
+	EXPECT_EQ(0, wrong(p, size));
+	munmap(p, size);
+}
+
+/* The host asks for something else while the guest is still at work */
+TEST_F_TIMEOUT(vmem, changed_request, 600)
+{
+	static const int sizes[] = { 4, 0, 2, 1, 3, 0, 4, 1 };
+	long empty_kb = meminfo_kb("MemTotal");
+	unsigned int i;
+
+	for (i = 0; i < 3 * ARRAY_SIZE(sizes); i++) {
+		ASSERT_EQ(0, vmem_request(sizes[i % ARRAY_SIZE(sizes)] * GiB));
+		usleep(i * 5000);
+	}
+	ASSERT_EQ(0, vmem_request(0));
+	ASSERT_EQ(0, vmem_wait(0, empty_kb));
 }
 
 TEST_HARNESS_MAIN
