@@ -29,6 +29,8 @@ help: ## this list
 	@echo "Variables:"
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
 	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
+	@echo "  DEBUG=kasan DEBUG=kcsan DEBUG=pagealloc one that also checks each access, looks for data"
+	@echo "    races, or takes free pages out of the linear map"
 	@echo "  CPU=max,lpa2=off CPU=neoverse-n1 the emulated CPU: without 52-bit addresses, on 4K and 16K, on 64K"
 	@echo "  GROUP='rodata=full;nvdimm' only those parts of the tests"
 	@echo "  JOBS=1 how many guests are tested at a time"
@@ -58,7 +60,7 @@ demo: kernel guest ## plug and unplug memory, and see what happens
 	@$(T)/boot -v -t 300 demo
 
 test: guest $(if $(GROUP),,sim) ## the simulator, then the tests in a kernel that checks itself
-	@DEBUG=1 $(T)/kernel
+	@DEBUG=$(or $(DEBUG),1) $(T)/kernel
 	@$(T)/test $(if $(GROUP),'$(GROUP)')
 
 sim: ## the engine on a simulated, hostile machine: seconds, no kernel
@@ -73,7 +75,7 @@ fuzz: ## the simulator driven by libFuzzer, for SECONDS=60
 	@GEOMETRY= $(T)/setup sim
 	@$(SIM) fuzz
 
-matrix: guest ## all tests on every geometry and fallback; goes on where it was (long)
+matrix: guest ## all tests on every geometry, fallback and DEBUG; goes on where it was (long)
 	@MATRIX_GEOMETRY='$(GIVEN)' GROUP='$(GROUP)' $(T)/matrix
 
 soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N

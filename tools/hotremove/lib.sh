@@ -59,7 +59,12 @@ esac
 # The directory that the kernel in question is built in, unless told: KERNEL_OUT
 flavour=
 [ -z "${STOCK:-}" ] || flavour=-stock
-[ -z "${DEBUG:-}" ] || flavour=$flavour-debug
+case ${DEBUG:-} in
+"") ;;
+1) flavour=$flavour-debug ;;
+kasan | pagealloc | kcsan) flavour=$flavour-$DEBUG ;;
+*) die "DEBUG=$DEBUG is none of: 1 kasan pagealloc kcsan" ;;
+esac
 kernel=${KERNEL_OUT:-$base/$GEOMETRY$flavour}
 
 # ---- git ----
