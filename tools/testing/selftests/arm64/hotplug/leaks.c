@@ -112,8 +112,8 @@ TEST_F_TIMEOUT(leaks, repeated, 7200)
 	for (k = 0; k < WARM_UP; k++)
 		cycle(_metadata);
 	picture_before = picture();
-	before = read_all(STACKS);
 	free_before = free_kb();
+	before = read_all(STACKS);
 	for (i = 0; i < ARRAY_SIZE(figures); i++)
 		was[i] = meminfo_kb(figures[i]);
 
