@@ -9,18 +9,17 @@
 #include "util.h"
 
 #define NODE		1
-#define NODE_PATH	"/sys/devices/system/node/node1"
 
 static bool node_is_there(void)
 {
-	return !access(NODE_PATH, F_OK);
+	return !access(NODE1, F_OK);
 }
 
 static long node_kb(void)
 {
 	char buf[4096], *p;
 
-	if (read_file(NODE_PATH "/meminfo", buf, sizeof(buf)) < 0)
+	if (read_file(NODE1 "/meminfo", buf, sizeof(buf)) < 0)
 		return -1;
 	p = strstr(buf, "MemTotal:");
 	return p ? atol(p + strlen("MemTotal:")) : -1;
@@ -34,12 +33,10 @@ FIXTURE(node) {
 FIXTURE_SETUP(node)
 {
 	struct dimm d = { .id = "d0", .size = block_size(), .node = NODE };
-	char possible[64] = "";
 
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
-	read_file("/sys/devices/system/node/possible", possible, sizeof(possible));
-	if (strcmp(possible, "0-1\n"))
+	if (!two_nodes())
 		SKIP(return, "needs two NUMA nodes, the second without memory");
 
 	/* What boots with no memory goes with the first that came */

@@ -5,10 +5,12 @@
  * side got round; what it proves is that nothing was logged and that the kernel's
  * memory is as it was.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/elf.h>
 #include <linux/kexec.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,12 +172,29 @@ static int fork_one(void)
 	return pid > 0 && waitpid(pid, NULL, 0) == pid ? 0 : -1;
 }
 
-static int compact(void)
+/* The node that comes and goes, if it may: all memory takes long, and hardly meets a removal */
+static int compact_node(void)
 {
-	int ret = write_file("/proc/sys/vm/compact_memory", "1");
+	if (!two_nodes() || access("/proc/sys/vm/compact_memory", W_OK))
+		return write_file("/proc/sys/vm/compact_memory", "1");
+	if (write_file(NODE1 "/compact", "1"))
+		usleep(1000);
+	return 0;
+}
 
-	usleep(10000);
-	return ret;
+/* Others that go through the memmap of what is online, or of the range that comes and goes */
+static int scan(void)
+{
+	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR), n;
+	off_t at = ADDRESS / getpagesize() / 8;
+
+	if (fd < 0)
+		return -1;
+	n = pread(fd, buffer, 2 * block_size() / getpagesize() / 8, at);
+	if (n > 0)
+		(void)!pwrite(fd, buffer, n, at);
+	close(fd);
+	return read_from("/proc/pagetypeinfo", 0) || write_file(DEBUGFS "/split_huge_pages", "1");
 }
 
 static int cycle_cpu(void)
@@ -184,20 +203,55 @@ static int cycle_cpu(void)
 }
 
 /*
- * A page goes bad, softly, as a rule one of the DIMM: often enough to meet its
- * removal, and not often, as a page of boot memory stays lost
+ * A page goes bad, as a rule one of the DIMM: often enough to meet its removal, and
+ * not often, as a page of boot memory stays lost
  */
-static int spoil_page(void)
+static int spoil_page(int how)
 {
 	size_t page = getpagesize();
 	char *p = mmap(NULL, page, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	int ret = madvise(p, page, MADV_SOFT_OFFLINE);
+	int ret = madvise(p, page, how);
 
 	munmap(p, page);
 	usleep(20000);
 	/* Or somebody has isolated it, or it is gone */
 	return ret && errno != EBUSY && errno != EIO ? -1 : 0;
+}
+
+static int soft_offline(void)
+{
+	return spoil_page(MADV_SOFT_OFFLINE);
+}
+
+static int hard_offline(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	/* Whoever had the page is killed */
+	if (!pid)
+		_exit(spoil_page(MADV_HWPOISON));
+	usleep(20000);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !WEXITSTATUS(status) ? 0 : -1;
+}
+
+/* From here on be preempted for long, wherever that may be: the CPU is another's */
+static void be_starved(void)
+{
+	struct sched_param none = {};
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	if (sched_setaffinity(0, sizeof(first), &first))
+		return;
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			;
+	}
+	sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
 FIXTURE(race) {
@@ -209,6 +263,10 @@ FIXTURE_VARIANT(race) {
 	int (*round)(void);
 	/* Put it online each time, or just have page tables come and go */
 	bool online;
+	/* Have it preempted while it looks, for longer than a removal takes */
+	bool starved;
+	/* Pages that went bad are not there again */
+	bool spoils;
 	const char *needs;
 };
 
@@ -246,7 +304,12 @@ FIXTURE_VARIANT_ADD(race, forks) {
 };
 
 FIXTURE_VARIANT_ADD(race, compaction) {
-	.round = compact, .online = true, .needs = "CONFIG_COMPACTION",
+	.round = compact_node, .online = true, .starved = true, .needs = "CONFIG_COMPACTION",
+};
+
+FIXTURE_VARIANT_ADD(race, scanners) {
+	.round = scan, .online = true,
+	.needs = "CONFIG_IDLE_PAGE_TRACKING and split_huge_pages in debugfs",
 };
 
 FIXTURE_VARIANT_ADD(race, cpu_hotplug) {
@@ -254,7 +317,11 @@ FIXTURE_VARIANT_ADD(race, cpu_hotplug) {
 };
 
 FIXTURE_VARIANT_ADD(race, soft_offline) {
-	.round = spoil_page, .online = true, .needs = "CONFIG_MEMORY_FAILURE",
+	.round = soft_offline, .online = true, .spoils = true, .needs = "CONFIG_MEMORY_FAILURE",
+};
+
+FIXTURE_VARIANT_ADD(race, memory_failure) {
+	.round = hard_offline, .online = true, .spoils = true, .needs = "CONFIG_MEMORY_FAILURE",
 };
 
 FIXTURE_SETUP(race)
@@ -275,8 +342,7 @@ FIXTURE_TEARDOWN(race)
 
 	EXPECT_EQ(0, same_picture(self->before, after));
 	EXPECT_EQ(0, log_clean());
-	/* Pages that went bad are not there again */
-	if (variant->round != spoil_page)
+	if (!variant->spoils)
 		EXPECT_LT(labs(kb - self->free_kb), 4096) {
 			TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
 		}
@@ -298,6 +364,8 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (variant->starved)
+			be_starved();
 		for (;;) {
 			if (variant->round())
 				_exit(1);
@@ -309,6 +377,8 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	       (!__atomic_load_n(rounds, __ATOMIC_RELAXED) && time(NULL) < until + 300)) {
 		struct dimm d = { .id = "d0", .addr = ADDRESS };
 
+		/* Compaction is a node's */
+		d.node = variant->round == compact_node && two_nodes();
 		d.size = variant->online ? 2 * block_size() : 4 * GiB;
 		ASSERT_EQ(0, dimm_plug(&d));
 		if (variant->online)

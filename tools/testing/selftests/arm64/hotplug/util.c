@@ -288,6 +288,14 @@ int dimm_unplug(const struct dimm *dimm)
 	return 0;
 }
 
+bool two_nodes(void)
+{
+	char possible[64];
+
+	return read_file("/sys/devices/system/node/possible", possible, sizeof(possible)) >= 0 &&
+	       !strcmp(possible, "0-1\n");
+}
+
 /* ---- virtio-mem ---- */
 
 uint64_t vmem_property(const char *name)

@@ -66,6 +66,10 @@ int dimm_gone(const struct dimm *dimm, int seconds);
 /* Eject it whatever state it is in, and wait */
 int dimm_unplug(const struct dimm *dimm);
 
+/* Whether there can be a second node, which then has only what is plugged with node = 1 */
+bool two_nodes(void);
+#define NODE1	"/sys/devices/system/node/node1"
+
 /* ---- the virtio-mem device "vmem0" ---- */
 
 /* A number that QEMU knows of it; 0 if there is no such device */
