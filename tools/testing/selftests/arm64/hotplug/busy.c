@@ -63,14 +63,15 @@ struct kind {
 static void is_migrated(struct __test_metadata *_metadata, const struct dimm *dimm,
 			struct kind kind)
 {
-	const size_t size = 128 * MiB, page = getpagesize();
+	/* No more, as it moves from block to block of the DIMM until that has none left */
+	const size_t size = (kind.huge ? 128 : 32) * MiB, page = getpagesize();
 	long bad_kb = meminfo_kb("HardwareCorrupted");
 	uint64_t *p;
 	char *bad;
 
 	ASSERT_EQ(0, blocks_set(dimm->addr, dimm->size, "online_movable"));
 	if (kind.flags & MAP_HUGETLB)
-		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "64"));
+		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "16"));
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, kind.flags | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, p);
 	if (kind.huge)
