@@ -237,7 +237,7 @@ static int hard_offline(void)
 }
 
 /* From here on be preempted for long, wherever that may be: the CPU is another's */
-static void be_starved(void)
+static int be_starved(void)
 {
 	struct sched_param none = {};
 	cpu_set_t first;
@@ -245,13 +245,13 @@ static void be_starved(void)
 	CPU_ZERO(&first);
 	CPU_SET(0, &first);
 	if (sched_setaffinity(0, sizeof(first), &first))
-		return;
+		return -1;
 	if (!fork()) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			;
 	}
-	sched_setscheduler(0, SCHED_IDLE, &none);
+	return sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
 FIXTURE(race) {
@@ -263,8 +263,11 @@ FIXTURE_VARIANT(race) {
 	int (*round)(void);
 	/* Put it online each time, or just have page tables come and go */
 	bool online;
-	/* Have it preempted while it looks, for longer than a removal takes */
-	bool starved;
+	/*
+	 * Where there can be two nodes, have it look at one that has nothing else, and
+	 * preempted meanwhile, for longer than a removal takes
+	 */
+	bool apart;
 	/* Pages that went bad are not there again */
 	bool spoils;
 	const char *needs;
@@ -304,7 +307,7 @@ FIXTURE_VARIANT_ADD(race, forks) {
 };
 
 FIXTURE_VARIANT_ADD(race, compaction) {
-	.round = compact_node, .online = true, .starved = true, .needs = "CONFIG_COMPACTION",
+	.round = compact_node, .online = true, .apart = true, .needs = "CONFIG_COMPACTION",
 };
 
 FIXTURE_VARIANT_ADD(race, scanners) {
@@ -357,6 +360,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	int *rounds = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	time_t until = time(NULL) + seconds;
+	bool apart = variant->apart && two_nodes();
 	pid_t pid;
 
 	ASSERT_NE(MAP_FAILED, rounds);
@@ -364,8 +368,8 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (variant->starved)
-			be_starved();
+		if (apart && be_starved())
+			_exit(1);
 		for (;;) {
 			if (variant->round())
 				_exit(1);
@@ -375,10 +379,8 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	/* A slow machine may take longer for its first round */
 	while (time(NULL) < until ||
 	       (!__atomic_load_n(rounds, __ATOMIC_RELAXED) && time(NULL) < until + 300)) {
-		struct dimm d = { .id = "d0", .addr = ADDRESS };
+		struct dimm d = { .id = "d0", .addr = ADDRESS, .node = apart };
 
-		/* Compaction is a node's */
-		d.node = variant->round == compact_node && two_nodes();
 		d.size = variant->online ? 2 * block_size() : 4 * GiB;
 		ASSERT_EQ(0, dimm_plug(&d));
 		if (variant->online)
