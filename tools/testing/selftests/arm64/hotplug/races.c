@@ -79,12 +79,16 @@ static int read_flags(void)
 	return 0;
 }
 
-/* The linear map through a file: reads that may fault */
+/*
+ * Kernel memory through a file, reads that may fault: something of everything, and all
+ * of the range that comes and goes
+ */
 static int read_kernel(void)
 {
 	int fd = open("/proc/kcore", O_RDONLY), i, k;
 	struct elf64_phdr *ph;
 	struct elf64_hdr eh;
+	off_t at;
 
 	if (fd < 0 || pread(fd, &eh, sizeof(eh), 0) != sizeof(eh))
 		return -1;
@@ -95,6 +99,10 @@ static int read_kernel(void)
 		for (k = 0; k < 64; k++)
 			(void)!pread(fd, buffer, 4096, ph[i].p_offset +
 				     ph[i].p_filesz / 64 * k);
+		if (ph[i].p_paddr != ADDRESS)
+			continue;
+		for (at = 0; at < ph[i].p_filesz; at += sizeof(buffer))
+			(void)!pread(fd, buffer, sizeof(buffer), ph[i].p_offset + at);
 	}
 	free(ph);
 	close(fd);
@@ -182,8 +190,8 @@ static int compact_node(void)
 	return 0;
 }
 
-/* Others that go through the memmap of what is online, or of the range that comes and goes */
-static int scan(void)
+/* Which pages of the range that comes and goes were used, and now are idle */
+static int mark_idle(void)
 {
 	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR), n;
 	off_t at = ADDRESS / getpagesize() / 8;
@@ -194,6 +202,12 @@ static int scan(void)
 	if (n > 0)
 		(void)!pwrite(fd, buffer, n, at);
 	close(fd);
+	return 0;
+}
+
+/* Others that go through the memmap of what is online */
+static int scan(void)
+{
 	return read_from("/proc/pagetypeinfo", 0) || write_file(DEBUGFS "/split_huge_pages", "1");
 }
 
@@ -236,22 +250,39 @@ static int hard_offline(void)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && !WEXITSTATUS(status) ? 0 : -1;
 }
 
-/* From here on be preempted for long, wherever that may be: the CPU is another's */
-static int be_starved(void)
+static int stay_on_first_cpu(void)
 {
-	struct sched_param none = {};
 	cpu_set_t first;
 
 	CPU_ZERO(&first);
 	CPU_SET(0, &first);
-	if (sched_setaffinity(0, sizeof(first), &first))
-		return -1;
-	if (!fork()) {
+	return sched_setaffinity(0, sizeof(first), &first);
+}
+
+/* Share a CPU with hog_cpu(), and have next to nothing of it while that runs */
+static int give_way(void)
+{
+	struct sched_param none = {};
+
+	return stay_on_first_cpu() || sched_setscheduler(0, SCHED_IDLE, &none);
+}
+
+/* Stopped, until it is told to go on */
+static pid_t hog_cpu(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (stay_on_first_cpu())
+			_exit(1);
+		raise(SIGSTOP);
 		for (;;)
 			;
 	}
-	return sched_setscheduler(0, SCHED_IDLE, &none);
+	return pid > 0 && waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status) ?
+	       pid : -1;
 }
 
 FIXTURE(race) {
@@ -264,9 +295,12 @@ FIXTURE_VARIANT(race) {
 	/* Put it online each time, or just have page tables come and go */
 	bool online;
 	/*
-	 * Where there can be two nodes, have it look at one that has nothing else, and
-	 * preempted meanwhile, for longer than a removal takes
+	 * Have it preempted wherever it is by each removal, and for longer than that takes:
+	 * for those who hold nothing for long that a removal waits for. Preemption being
+	 * full, that can be anywhere.
 	 */
+	bool starved;
+	/* Where there can be two nodes, the DIMM is all that the second has */
 	bool apart;
 	/* Pages that went bad are not there again */
 	bool spoils;
@@ -286,7 +320,7 @@ FIXTURE_VARIANT_ADD(race, kpageflags) {
 };
 
 FIXTURE_VARIANT_ADD(race, kcore) {
-	.round = read_kernel, .online = true, .needs = "CONFIG_PROC_KCORE",
+	.round = read_kernel, .online = true, .starved = true, .needs = "CONFIG_PROC_KCORE",
 };
 
 FIXTURE_VARIANT_ADD(race, kexec) {
@@ -307,12 +341,17 @@ FIXTURE_VARIANT_ADD(race, forks) {
 };
 
 FIXTURE_VARIANT_ADD(race, compaction) {
-	.round = compact_node, .online = true, .apart = true, .needs = "CONFIG_COMPACTION",
+	.round = compact_node, .online = true, .starved = true, .apart = true,
+	.needs = "CONFIG_COMPACTION",
+};
+
+FIXTURE_VARIANT_ADD(race, page_idle) {
+	.round = mark_idle, .online = true, .starved = true,
+	.needs = "CONFIG_IDLE_PAGE_TRACKING",
 };
 
 FIXTURE_VARIANT_ADD(race, scanners) {
-	.round = scan, .online = true,
-	.needs = "CONFIG_IDLE_PAGE_TRACKING and split_huge_pages in debugfs",
+	.round = scan, .online = true, .needs = "split_huge_pages in debugfs",
 };
 
 FIXTURE_VARIANT_ADD(race, cpu_hotplug) {
@@ -360,15 +399,16 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	int *rounds = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	time_t until = time(NULL) + seconds;
-	bool apart = variant->apart && two_nodes();
-	pid_t pid;
+	pid_t pid, hog = 0;
 
 	ASSERT_NE(MAP_FAILED, rounds);
+	if (variant->starved)
+		ASSERT_LT(0, (hog = hog_cpu()));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (apart && be_starved())
+		if (hog && give_way())
 			_exit(1);
 		for (;;) {
 			if (variant->round())
@@ -379,19 +419,28 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	/* A slow machine may take longer for its first round */
 	while (time(NULL) < until ||
 	       (!__atomic_load_n(rounds, __ATOMIC_RELAXED) && time(NULL) < until + 300)) {
-		struct dimm d = { .id = "d0", .addr = ADDRESS, .node = apart };
+		struct dimm d = { .id = "d0", .addr = ADDRESS };
 
 		d.size = variant->online ? 2 * block_size() : 4 * GiB;
+		d.node = variant->apart && two_nodes();
 		ASSERT_EQ(0, dimm_plug(&d));
 		if (variant->online)
 			ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
+		if (hog)
+			kill(hog, SIGCONT);
 		ASSERT_EQ(0, dimm_unplug(&d));
+		if (hog)
+			kill(hog, SIGSTOP);
 		cycles++;
 	}
 	/* Alive and well until now */
 	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
+	if (hog) {
+		kill(hog, SIGKILL);
+		waitpid(hog, NULL, 0);
+	}
 	/* What it may have left half way */
 	write_file(CPU1, "1");
 	unload_kernel();
