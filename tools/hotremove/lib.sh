@@ -62,8 +62,8 @@ flavour=
 case ${DEBUG:-} in
 "") ;;
 1) flavour=$flavour-debug ;;
-kasan | pagealloc | kcsan) flavour=$flavour-$DEBUG ;;
-*) die "DEBUG=$DEBUG is none of: 1 kasan pagealloc kcsan" ;;
+light | kasan | pagealloc | kcsan) flavour=$flavour-$DEBUG ;;
+*) die "DEBUG=$DEBUG is none of: 1 light kasan pagealloc kcsan" ;;
 esac
 kernel=${KERNEL_OUT:-$base/$GEOMETRY$flavour}
 
