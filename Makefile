@@ -3,11 +3,11 @@
 # The one entry point. 'make help' lists the targets.
 
 GEOMETRY ?= 4k-48
-export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS
+export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS SABOTAGE
 
 # What may be said on the command line: a misspelt one would be ignored in silence
 VARIABLES := GEOMETRY KSRC STOCK DEBUG W CPU GROUP MEM REPS SEED OPS STEPS MUTANT SECONDS \
-	EVERY CYCLES MINUTES JOBS VERSION SIGNOFF BRANCH COMMIT CONFIG LOCALVERSION HOST
+	EVERY CYCLES MINUTES SABOTAGE JOBS VERSION SIGNOFF BRANCH COMMIT CONFIG LOCALVERSION HOST
 SAID := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(VARIABLES) MAKEOVERRIDES -%,$(SAID))
 $(if $(UNKNOWN),$(error no variable $(UNKNOWN): 'make help' lists them))
@@ -36,6 +36,7 @@ help: ## this list
 	@echo "  JOBS=1 how many guests are tested at a time"
 	@echo "  EVERY=1 CYCLES=1000 SECONDS=60 more of the tests: fail every n-th allocation, look for"
 	@echo "    leaks over so many cycles, race for so long"
+	@echo "  SABOTAGE=hotplug_batch_finish a function of the kernel that does nothing: tests must fail"
 	@echo "  VERSION=2 a second posting   SIGNOFF='Name <mail>' who signs off   BRANCH=name to apply to"
 	@echo "  COMMIT=N only that one   CONFIG=FILE (or small) LOCALVERSION=-name the packages' kernel"
 	@echo "  REPS=3 how often 'make bench' repeats   HOST=1 measure this arm64 machine, by its tracepoints"
