@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -40,18 +39,6 @@ FIXTURE_TEARDOWN(dimm)
 	}
 	free(after);
 	free(self->before);
-}
-
-/* User space has as many bits of address as the kernel */
-static bool va_bits_beyond(int bits)
-{
-	void *at = (void *)(1UL << bits);
-	void *p = mmap(at, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-		       MAP_FIXED_NOREPLACE, -1, 0);
-
-	if (p != MAP_FAILED)
-		munmap(p, 1);
-	return p == at;
 }
 
 /* Plug, put online, offline, unplug */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -784,6 +785,17 @@ long noise_kb(long kb)
 	long slabs_kb = 32 * getpagesize() / 1024;
 
 	return kb > slabs_kb ? kb : slabs_kb;
+}
+
+bool va_bits_beyond(int bits)
+{
+	void *at = (void *)(1UL << bits);
+	void *p = mmap(at, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+		       MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p != MAP_FAILED)
+		munmap(p, 1);
+	return p == at;
 }
 
 /* ---- the kernel log ---- */

@@ -125,6 +125,9 @@ long free_kb(void);
 long noise_kb(long kb);
 long meminfo_kb(const char *name);
 
+/* User space has as many bits of address as the kernel, whose linear map has half of them */
+bool va_bits_beyond(int bits);
+
 /* ---- the kernel log ---- */
 
 /*
