@@ -151,6 +151,14 @@ static int load_file(void)
 	return ret || unload_kernel();
 }
 
+/* What an administrator or kdump does: kexec(8) looks into /proc/iomem first */
+static int run_kexec(void)
+{
+	return system("kexec -c -l " IMAGE " --append=quiet && kexec -u") ||
+	       system("kexec -s -l " IMAGE " --append=quiet && kexec -u") ||
+	       system("kexec -s -p " IMAGE " --append=quiet && kexec -p -u");
+}
+
 /*
  * vmalloc() and vfree() in a module that is loaded for it, which changes the
  * attributes of its pages in the linear map; it runs its tests as it is loaded
@@ -332,6 +340,11 @@ FIXTURE_VARIANT_ADD(race, kexec_file) {
 	.needs = "CONFIG_KEXEC_FILE, CONFIG_CRASH_DUMP, crashkernel=64M, " IMAGE,
 };
 
+FIXTURE_VARIANT_ADD(race, kexec_tools) {
+	.round = run_kexec, .online = false,
+	.needs = "kexec(8), CONFIG_KEXEC_FILE, crashkernel=64M, " IMAGE,
+};
+
 FIXTURE_VARIANT_ADD(race, vmalloc) {
 	.round = load_module, .online = false, .needs = "CONFIG_TEST_VMALLOC=m",
 };
@@ -408,6 +421,8 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* With what it runs it is ended */
+		setpgid(0, 0);
 		if (hog && give_way())
 			_exit(1);
 		for (;;) {
@@ -435,7 +450,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	}
 	/* Alive and well until now */
 	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
-	kill(pid, SIGKILL);
+	kill(-pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	if (hog) {
 		kill(hog, SIGKILL);

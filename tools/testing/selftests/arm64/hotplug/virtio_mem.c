@@ -12,6 +12,7 @@
 FIXTURE(vmem) {
 	char *before;
 	uint64_t addr;
+	long free_kb;
 };
 
 FIXTURE_SETUP(vmem)
@@ -26,17 +27,23 @@ FIXTURE_SETUP(vmem)
 	ASSERT_EQ(0, vmem_resize(0));
 	ASSERT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
 	self->before = picture();
+	self->free_kb = free_kb();
 }
 
 FIXTURE_TEARDOWN(vmem)
 {
 	char *after;
+	long kb;
 
 	EXPECT_EQ(0, vmem_resize(0));
 	EXPECT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
 	write_file(MEMORY "/auto_online_blocks", "offline");
 	after = picture();
+	kb = free_kb();
 	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_LT(labs(kb - self->free_kb), noise_kb(2048)) {
+		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
+	}
 	EXPECT_EQ(0, log_clean());
 	free(after);
 	free(self->before);
