@@ -212,6 +212,24 @@ TEST_F_TIMEOUT(dimm, odd_size, 600)
 	EXPECT_EQ(0, refused(&d, "unaligned hotplug range"));
 }
 
+/* One that QEMU rejects, as another is where it should go: nothing happens to that */
+TEST_F_TIMEOUT(dimm, rejected_by_qemu, 600)
+{
+	struct dimm d = { .id = "d0", .size = block_size() };
+	struct dimm second = { .id = "d1", .size = block_size() };
+
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+	second.addr = d.addr;
+	EXPECT_EQ(-1, dimm_insert(&second));
+	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "online"));
+	second.addr = 0;
+	ASSERT_EQ(0, dimm_plug(&second));
+	EXPECT_NE(d.addr, second.addr);
+	ASSERT_EQ(0, dimm_unplug(&d));
+	ASSERT_EQ(0, dimm_unplug(&second));
+}
+
 /* Not the fixture above: kprobes leave a page of theirs read-only */
 FIXTURE(order) { };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory that is added while the kernel runs short: each allocation of the add
- * fails in turn (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC, /proc/PID/fail-nth), and
- * whatever could not be done has left no trace. Memory notifiers refuse
+ * Memory that is added, put offline or removed while the kernel runs short: each
+ * allocation fails in turn (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC, /proc/PID/fail-nth),
+ * and whatever could not be done has left no trace. Memory notifiers refuse
  * (CONFIG_MEMORY_NOTIFIER_ERROR_INJECT). EVERY=n in the environment takes every
- * n-th allocation only.
+ * n-th allocation of an add only.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -37,13 +38,14 @@ static int every(void)
 	return n > 0 ? n : 1;
 }
 
-/* Have fail-nth reach what may sleep, what is small, and say nothing about it */
+/* Have fail-nth reach what may sleep, what is small or a process's, and say nothing of it */
 static int faults_on(void)
 {
 	static const char *const files[][2] = {
 		{ "/failslab/ignore-gfp-wait", "N" },
 		{ "/failslab/verbose", "0" },
 		{ "/fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "/fail_page_alloc/ignore-gfp-highmem", "N" },
 		{ "/fail_page_alloc/min-order", "0" },
 		{ "/fail_page_alloc/verbose", "0" },
 	};
@@ -166,6 +168,96 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 	}
 	EXPECT_LT(0, refused);
 	TH_LOG("%d adds, %d refused", n / step, refused);
+}
+
+/* Pages of a process on a DIMM that is online, or NULL */
+static uint64_t *pages_on(const struct dimm *d, size_t size)
+{
+	uint64_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t at;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	fill(p, size);
+	at = physical(p);
+	return at >= d->addr && at < d->addr + d->size ? p : NULL;
+}
+
+/* A block that a process has pages on goes offline or stays as it was, and goes then */
+TEST_F_TIMEOUT(faults, offline, 3600)
+{
+	const size_t size = 16 * getpagesize();
+	struct dimm d = { .id = "d0", .size = block_size() };
+	int n, left = 0, refused = 0;
+	char state[128];
+
+	ASSERT_EQ(0, dimm_plug(&d));
+	block_path(state, sizeof(state), d.addr, "state");
+	for (n = 1; n < MANY && !left; n++) {
+		uint64_t *p;
+		int ret;
+
+		ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+		p = pages_on(&d, size);
+		ASSERT_NE(NULL, p);
+		ASSERT_EQ(0, fail_nth("self", n));
+		ret = write_file(state, "offline");
+		left = fails_left("self");
+		fail_nth("self", 0);
+		ASSERT_EQ(1, blocks_in_state(d.addr, d.size, ret ? "online" : "offline"));
+		refused += !!ret;
+		if (ret)
+			ASSERT_EQ(0, block_set(d.addr, "offline"));
+		ASSERT_EQ(0, wrong(p, size)) {
+			TH_LOG("after the failure of allocation %d", n);
+		}
+		munmap(p, size);
+	}
+	ASSERT_EQ(0, dimm_unplug(&d));
+	EXPECT_LT(0, refused);
+	EXPECT_NE(0, left);
+	TH_LOG("%d times, %d refused", n - 1, refused);
+}
+
+/* A whole removal: the DIMM goes, or stays and can be asked for again */
+TEST_F_TIMEOUT(faults, removal, 3600)
+{
+	const size_t size = 16 * getpagesize();
+	int n, missed = 0, refused = 0, met = 0;
+
+	for (n = 1; n < MANY && missed < 3; n++) {
+		struct dimm d = { .id = "d0", .size = block_size() };
+		int i, hit, stays;
+		uint64_t *p;
+		char *now;
+
+		ASSERT_EQ(0, dimm_plug(&d));
+		ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+		p = pages_on(&d, size);
+		ASSERT_NE(NULL, p);
+		ASSERT_EQ(0, workers_fail_nth(n));
+		ASSERT_EQ(0, dimm_eject(&d));
+		for (i = 0; i < PATIENCE; i++) {
+			stays = dimm_gone(&d, 1);
+			if (!stays || !qmp_wait("ACPI_DEVICE_OST", "\"status\": 130", 0))
+				break;
+		}
+		hit = workers_fail_nth(0);
+		missed = hit ? 0 : missed + 1;
+		met += hit;
+		refused += !!stays;
+		if (stays)
+			ASSERT_EQ(0, dimm_unplug(&d));
+		ASSERT_EQ(0, wrong(p, size));
+		munmap(p, size);
+		now = picture();
+		ASSERT_EQ(0, same_picture(self->before, now)) {
+			TH_LOG("after the failure of allocation %d", n);
+		}
+		free(now);
+	}
+	EXPECT_LT(0, met);
+	TH_LOG("%d removals, %d allocations failed, %d refused", n - 1, met, refused);
 }
 
 /* virtio-mem: whatever it could not add, it gives back what it did, and tries again */

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/elf.h>
 #include <linux/kexec.h>
 #include <sched.h>
@@ -170,6 +171,29 @@ static int load_module(void)
 
 	/* That is how it says that it is done */
 	return ret && errno == EAGAIN ? 0 : -1;
+}
+
+/* A program that is compiled, which makes its pages read-only and executable, and freed */
+static int load_bpf(void)
+{
+	struct bpf_insn program[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_SYSCALL, .prog_flags = BPF_F_SLEEPABLE,
+		.insns = (uintptr_t)program, .insn_cnt = ARRAY_SIZE(program),
+		.license = (uintptr_t)"GPL",
+	};
+	struct bpf_prog_info info = { };
+	int fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr)), ret;
+
+	attr = (union bpf_attr) {
+		.info = { .bpf_fd = fd, .info_len = sizeof(info), .info = (uintptr_t)&info },
+	};
+	ret = syscall(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr));
+	close(fd);
+	return ret || !info.jited_prog_len ? -1 : 0;
 }
 
 static int fork_one(void)
@@ -347,6 +371,10 @@ FIXTURE_VARIANT_ADD(race, kexec_tools) {
 
 FIXTURE_VARIANT_ADD(race, vmalloc) {
 	.round = load_module, .online = false, .needs = "CONFIG_TEST_VMALLOC=m",
+};
+
+FIXTURE_VARIANT_ADD(race, bpf) {
+	.round = load_bpf, .online = false, .needs = "CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT",
 };
 
 FIXTURE_VARIANT_ADD(race, forks) {
