@@ -330,4 +330,34 @@ TEST(auto_online_kernel)
 	EXPECT_EQ(0, log_clean());
 }
 
+/* Memory that came while there was too little to group pages by mobility (six page blocks:
+ * 3 GiB with 64K pages) is used once there is enough. It may stay, as above.
+ */
+TEST(grouped_late)
+{
+	struct dimm kernel = { .id = "k2", .size = 3 * block_size(), .addr = ADDRESS + 8 * GiB };
+	struct dimm movable = { .id = "m2", .size = block_size(), .addr = ADDRESS + 12 * GiB };
+	/* More than is in the zone of movable pages, which is taken first */
+	const size_t size = block_size() + block_size() / 2;
+	char *p;
+
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	log_start();
+	ASSERT_EQ(0, dimm_plug(&kernel));
+	ASSERT_EQ(0, blocks_set(kernel.addr, kernel.size, "online_kernel"));
+	ASSERT_EQ(0, dimm_plug(&movable));
+	ASSERT_EQ(0, blocks_set(movable.addr, movable.size, "online_movable"));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	munmap(p, size);
+	EXPECT_EQ(0, dimm_unplug(&movable));
+	EXPECT_EQ(0, log_clean());
+
+	ASSERT_EQ(0, dimm_eject(&kernel));
+	if (dimm_gone(&kernel, 5))
+		TH_LOG("the kernel has data on it by now, it stays");
+}
+
 TEST_HARNESS_MAIN
