@@ -196,6 +196,15 @@ static int load_bpf(void)
 	return ret || !info.jited_prog_len ? -1 : 0;
 }
 
+/* Programs are freed by a worker, later, which makes their pages writable again */
+static void bpf_gone(void)
+{
+	int i;
+
+	for (i = 0; i < 300 && !system("grep -q bpf_prog /proc/vmallocinfo"); i++)
+		usleep(100000);
+}
+
 static int fork_one(void)
 {
 	pid_t pid = fork();
@@ -413,6 +422,7 @@ FIXTURE_SETUP(race)
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	if (variant->round())
 		SKIP(return, "needs %s", variant->needs);
+	bpf_gone();
 	log_start();
 	self->before = picture();
 	self->free_kb = free_kb();
@@ -487,6 +497,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	/* What it may have left half way */
 	write_file(CPU1, "1");
 	unload_kernel();
+	bpf_gone();
 	TH_LOG("%d times added and removed, %d rounds of the other", cycles, *rounds);
 	EXPECT_LT(0, cycles);
 	EXPECT_LT(0, *rounds);
