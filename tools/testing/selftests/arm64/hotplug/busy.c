@@ -45,13 +45,6 @@ FIXTURE_TEARDOWN(busy)
 	free(self->before);
 }
 
-static bool on_dimm(const struct dimm *dimm, const void *p)
-{
-	uint64_t at = physical(p);
-
-	return at >= dimm->addr && at < dimm->addr + dimm->size;
-}
-
 /* A process's pages are migrated away by device_del, whatever kind they are of */
 struct kind {
 	int flags;		/* of mmap() */

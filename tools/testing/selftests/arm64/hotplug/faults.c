@@ -174,13 +174,11 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 static uint64_t *pages_on(const struct dimm *d, size_t size)
 {
 	uint64_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint64_t at;
 
 	if (p == MAP_FAILED)
 		return NULL;
 	fill(p, size);
-	at = physical(p);
-	return at >= d->addr && at < d->addr + d->size ? p : NULL;
+	return on_dimm(d, p) ? p : NULL;
 }
 
 /* A block that a process has pages on goes offline or stays as it was, and goes then */

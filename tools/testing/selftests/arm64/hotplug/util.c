@@ -473,6 +473,13 @@ uint64_t physical(const void *p)
 	return entry >> 63 ? (entry & ((1ULL << 55) - 1)) * page : 0;
 }
 
+bool on_dimm(const struct dimm *dimm, const void *p)
+{
+	uint64_t at = physical(p);
+
+	return at >= dimm->addr && at < dimm->addr + dimm->size;
+}
+
 /* ---- what to compare ---- */
 
 struct text {

@@ -99,6 +99,8 @@ bool block_is_in_zone(uint64_t addr, const char *zone);
 
 /* The physical address behind @p, 0 if it has none (or we are not root) */
 uint64_t physical(const void *p);
+/* Whether that is on the DIMM */
+bool on_dimm(const struct dimm *dimm, const void *p);
 /* Give all of a range a content, and count where that is not found again */
 void fill(uint64_t *p, size_t size);
 size_t wrong(const uint64_t *p, size_t size);
