@@ -379,8 +379,8 @@ next:
 
 /**
  * unmap_hotplug_range() - take a range out of init_mm's tables
- * @start:	first virtual address, page aligned
- * @end:	end of the range (exclusive), page aligned
+ * @start:	first virtual address, page aligned unless @what is a memmap
+ * @end:	end of the range (exclusive), likewise
  * @floor:	start of the region that the range belongs to: a table that also
  *		serves addresses below it is never freed
  * @ceiling:	end of that region (exclusive)
@@ -414,8 +414,9 @@ void unmap_hotplug_range(unsigned long start, unsigned long end,
 		return;
 
 	root = root_table(&level);
+	/* Whole pages: the flush counts them from the first */
 	if (unmap_table(root, level, start, walk.last, &walk))
-		batch_range(batch, start, walk.last);
+		batch_range(batch, start & PAGE_MASK, walk.last | ~PAGE_MASK);
 }
 
 /* Whether a leaf or contiguous group covers both @addr and @addr - 1 */

@@ -109,6 +109,14 @@ const struct directed directed_cases[] = {
 	/* Was left: the table in which the first page should have gone */
 	{ "memmap_half_made", "populate vmm 0 8p fail 3", "" },
 
+	{ "memmap_page_used_in_part_stays",
+	  "populate vmm 0 8p; unmap vmm 0 8p late early", "vmm 0..1p page, vmm 7p..8p page" },
+	/* Was freed with its translation in the TLBs: the last page */
+	{ "memmap_begins_within_a_page", "populate vmm 0 8p; unmap vmm 0 8p late",
+	  "vmm 0..1p page" },
+	{ "memmap_ends_within_a_page", "populate vmm 0 8p; unmap vmm 0 8p early",
+	  "vmm 7p..8p page" },
+
 	/* Batches */
 	{ "linear_map_and_memmap_at_once",
 	  "map lin 0 4m; populate vmm 0 8p; populate vmm 1m 1m+8p;"

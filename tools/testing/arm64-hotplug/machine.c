@@ -433,6 +433,8 @@ static void tlbi_range(const char *op, u64 start, u64 pages, int level,
 		machine.invalidations++;
 		return;
 	}
+	/* It counts from the page that @start lies in */
+	start &= ~(PAGE_SIZE - 1);
 	machine_tlbi(op, start, start + pages * PAGE_SIZE - 1, level);
 }
 

@@ -48,7 +48,8 @@ MUTANTS = [
      '\tif (batch->nr_ranges)\n\t\tbatch_flush(batch);\n'),
     ('table freed at once', '\tlist_add_tail(&virt_to_page(table)->lru, &batch->tables);',
      '\t__free_page(virt_to_page(table));'),
-    ('range not noted', '\t\tbatch_range(batch, start, walk.last);', '\t\t;'),
+    ('range not noted', '\t\tbatch_range(batch, start & PAGE_MASK, walk.last | ~PAGE_MASK);', '\t\t;'),
+    ('range begins within a page', 'start & PAGE_MASK, walk.last', 'start, walk.last'),
 
     # Barriers
     ('no barrier before the flush', '\tdsb(ishst);\n\tfor (i = 0;', '\tfor (i = 0;'),

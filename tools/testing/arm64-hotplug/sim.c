@@ -837,6 +837,10 @@ static void step(const struct op *op)
 			do_add(op, first, last, do_populate_once);
 		break;
 	default:
+		if (op->flags & F_LATE && op->window == VMM)
+			first += PAGE_SIZE / 4;
+		if (op->flags & F_EARLY && op->window == VMM)
+			last -= PAGE_SIZE / 4;
 		do_unmap(op, first, last);
 	}
 	if (++sim.steps % 64 == 0)
@@ -1017,6 +1021,8 @@ static bool generate(struct op *op, struct source *source)
 	/* Rather remove what is there and add what is not */
 	if (mapped(first, first) == !!(b & 31)) {
 		op->verb = b & 32 ? UNMAP : DETACH;
+		if (op->window == VMM)
+			op->flags = (b & 64 ? F_LATE : 0) | (b & 16 ? F_EARLY : 0);
 		return true;
 	}
 

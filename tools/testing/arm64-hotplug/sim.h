@@ -36,6 +36,8 @@ enum window { LIN, VMM, NR_WINDOWS };
 #define F_NORANGE	0x40	/* CPU without TLB range instructions */
 #define F_ERRATUM	0x80	/* CPU that needs TLBI and DSB repeated */
 #define F_BOOT		0x100	/* a memmap of reserved pages, as boot memory's */
+#define F_LATE		0x400	/* a memmap's range begins within its first page ... */
+#define F_EARLY		0x800	/* ... ends within its last: subsections share them */
 #define F_UNCHECKED	0x200	/* a caller's mistake: has to warn, and no more */
 
 #define FAIL_EACH	255

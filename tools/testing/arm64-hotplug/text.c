@@ -30,6 +30,7 @@ static const struct {
 	{ "skew", F_SKEW }, { "blocks", F_BLOCK }, { "altmap", F_ALTMAP },
 	{ "norange", F_NORANGE }, { "erratum", F_ERRATUM },
 	{ "boot", F_BOOT }, { "unchecked", F_UNCHECKED },
+	{ "late", F_LATE }, { "early", F_EARLY },
 };
 
 #define NR_FLAGS	ARRAY_SIZE(flags)
