@@ -247,8 +247,9 @@ void vmemmap_free(unsigned long start, unsigned long end,
  * One batch covers all of it, so whatever is flushed is flushed once. When this
  * returns, no CPU reaches the range any more and @altmap is accounted for.
  *
- * Context: process context, mem_hotplug_lock held for write. Sleeps. The caller
- * has asked arch_check_remove_memory().
+ * Context: process context, mem_hotplug_lock held for write. Sleeps. Of the callers
+ * try_remove_memory() has asked arch_check_remove_memory(). The others take back,
+ * whole, what they have added themselves: no boot memory, and no leaf is split.
  */
 void arch_remove_memory(u64 start, u64 size, struct vmem_altmap *altmap,
 			struct dev_pagemap *pgmap)
