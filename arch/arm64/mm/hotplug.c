@@ -16,6 +16,7 @@
 #include <linux/pfn.h>
 #include <linux/set_memory.h>
 #include <linux/sizes.h>
+#include <linux/swap.h>
 #include <linux/vmstat.h>
 
 #include <asm/fixmap.h>
@@ -42,20 +43,26 @@ static struct {
 
 /*
  * Whether @need pages for page tables and memmap can be had without dipping into
- * what the kernel keeps for others: free pages and clean page cache, but not
+ * what the kernel keeps for others: free pages and what can be reclaimed, but not
  * those of ZONE_MOVABLE.
  */
 static bool pages_to_spare(unsigned long need)
 {
+	unsigned long swap = max(get_nr_swap_pages(), 0L);
 	struct zone *zone;
 
 	for_each_populated_zone(zone) {
-		unsigned long have, keep = high_wmark_pages(zone);
+		unsigned long have, anon, keep = high_wmark_pages(zone);
 
 		if (zone_idx(zone) > ZONE_NORMAL)
 			continue;
-		have = zone_page_state(zone, NR_FREE_PAGES) +
-		       zone_page_state(zone, NR_ZONE_INACTIVE_FILE);
+		anon = zone_page_state(zone, NR_ZONE_INACTIVE_ANON) +
+		       zone_page_state(zone, NR_ZONE_ACTIVE_ANON);
+		anon = min(anon, swap);
+		swap -= anon;
+		have = zone_page_state(zone, NR_FREE_PAGES) + anon +
+		       zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
+		       zone_page_state(zone, NR_ZONE_ACTIVE_FILE);
 		if (have > keep + need)
 			return true;
 		if (have > keep)
@@ -327,6 +334,10 @@ static_assert(IS_ALIGNED(_PAGE_END(VA_BITS_MIN), PMD_SIZE));
 static_assert(IS_ALIGNED(MEMMAP_START(VA_BITS), PMD_SIZE));
 static_assert(IS_ALIGNED(MEMMAP_START(VA_BITS_MIN), PMD_SIZE));
 static_assert(IS_ALIGNED(VMEMMAP_END, PMD_SIZE));
+
+/* With blocks, sections share none: widen_to_dead() looks no further than its own */
+static_assert(!IS_ENABLED(CONFIG_ARM64_4K_PAGES) ||
+	      IS_ALIGNED(PAGES_PER_SECTION * sizeof(struct page), PMD_SIZE));
 
 /* A backing page is mapped once: detach_table() frees what it finds */
 static_assert(!IS_ENABLED(CONFIG_ARCH_WANT_OPTIMIZE_HUGETLB_VMEMMAP) &&
