@@ -20,7 +20,7 @@ MINUTES ?= 10
 T := tools/hotremove
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tree guest kernel shell demo test matrix soak arches sim mutants fuzz leaves bench \
+.PHONY: help setup tree guest kernel shell demo test kunit matrix soak arches sim mutants fuzz leaves bench \
 	bench-check bad-input check docs series apply bisect-check deb clean
 
 help: ## this list
@@ -76,12 +76,17 @@ fuzz: ## the simulator driven by libFuzzer, for SECONDS=60
 	@GEOMETRY= $(T)/setup sim
 	@$(SIM) fuzz
 
+kunit: tree ## the engine's KUnit tests by the kernel's own tool, in a small kernel
+	@$(T)/kunit
+
 matrix: guest ## all tests on every geometry, fallback and DEBUG; goes on where it was (long)
 	@MATRIX_GEOMETRY='$(GIVEN)' GROUP='$(GROUP)' $(T)/matrix
 
 soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
 	@DEBUG=1 $(T)/kernel
-	@DEBUG=1 $(T)/boot -v -m 2G -a rodata=full -t $$(($(MINUTES) * 60 + 300)) 'soak $(MINUTES) $(SEED)'
+	@DEBUG=1 $(T)/boot -v -m 2G -n -d 1G -T -t $$(($(MINUTES) * 60 + 300)) \
+		-a 'rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M' \
+		'soak $(MINUTES) $(SEED) && log'
 
 arches: tree ## the generic changes on x86-64, riscv and s390
 	@$(T)/setup arches

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KUnit tests of the memory hotplug engine on the real MMU, on virtual ranges
- * that nothing else uses. What is mapped is asked of the CPU itself (AT S1E1R).
+ * that nothing else uses. What is mapped is asked of each CPU: by AT S1E1R, and
+ * where there is memory by reading it, so that its TLB knows what is to go.
  */
 #include <kunit/test.h>
 
 #include <linux/bitfield.h>
 #include <linux/cpu.h>
+#include <linux/memblock.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/smp.h>
+#include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
 #include <asm/cpufeature.h>
@@ -125,10 +128,18 @@ struct question {
 	phys_addr_t got;
 };
 
+/* Whether this CPU can read at @va, where not so long ago it may have been able to */
+static bool can_read(unsigned long va)
+{
+	u8 byte;
+
+	return !copy_from_kernel_nofault(&byte, (void *)va, 1);
+}
+
 static void ask_all(void *data)
 {
 	struct question *q = data;
-	unsigned long step = q->size > SZ_64M ? SZ_1M + PAGE_SIZE : PAGE_SIZE;
+	unsigned long step = q->size > SZ_64M ? (q->size >> 8 & PAGE_MASK) + PAGE_SIZE : PAGE_SIZE;
 	u64 mmfr0 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR0_EL1);
 	int parange = cpuid_feature_extract_unsigned_field(mmfr0, ID_AA64MMFR0_EL1_PARANGE_SHIFT);
 	phys_addr_t end = BIT_ULL(id_aa64mmfr0_parange_to_phys_shift(parange));
@@ -140,7 +151,9 @@ static void ask_all(void *data)
 		if (q->mapped && q->ctx->phys + at >= end)
 			return;
 		q->got = translate(q->ctx->start + at);
-		if (q->got == (q->mapped ? q->ctx->phys + at : NOWHERE))
+		if (q->got == (q->mapped ? q->ctx->phys + at : NOWHERE) &&
+		    (!memblock_is_map_memory(q->ctx->phys + at) ||
+		     can_read(q->ctx->start + at) == q->mapped))
 			continue;
 		q->wrong = at;
 		return;
@@ -210,6 +223,45 @@ static void map_and_unmap(struct kunit *test)
 			unmap(ctx, at, size);
 			expect_mapped(test, at, size, false);
 			/* No table was left: there is nothing to give back */
+			KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+		}
+	}
+}
+
+/* The largest leaves there are: contiguous blocks, and on 4K blocks of a UNIT */
+static void large_leaves(struct kunit *test)
+{
+	static const unsigned int flags[] = { 0, HOTPLUG_NO_CONT };
+	static const struct {
+		unsigned long at, size;
+	} ranges[] = {
+		{ 0, CONT_PMD_SIZE },
+		{ PMD_SIZE, CONT_PMD_SIZE },
+		{ UNIT - CONT_PMD_SIZE, 2 * CONT_PMD_SIZE },
+		{ 0, UNIT },
+		{ UNIT - PMD_SIZE, UNIT + PMD_SIZE },
+	};
+	struct ctx *ctx = test->priv;
+	int i, k;
+
+	ctx->phys = ALIGN_DOWN(ctx->phys, UNIT);
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		for (k = 0; k < ARRAY_SIZE(ranges); k++) {
+			unsigned long at = ranges[k].at, size = ranges[k].size;
+			unsigned long va = ctx->start + ALIGN(at, CONT_PMD_SIZE);
+			bool one_leaf = !flags[i] ||
+					(IS_ENABLED(CONFIG_ARM64_4K_PAGES) && size >= UNIT);
+
+			/* Memory or not, nothing is read there by speculation */
+			KUNIT_ASSERT_EQ(test, map_prot(ctx, at, size, __pgprot(PROT_DEVICE_nGnRE),
+						       flags[i]), 0);
+			expect_mapped(test, at, size, true);
+			KUNIT_EXPECT_EQ(test, translate(ctx->start + at + size), NOWHERE);
+			if (size > CONT_PMD_SIZE || !at)
+				KUNIT_EXPECT_EQ(test, one_leaf,
+						hotplug_range_splits_leaf(va, va + PMD_SIZE));
+			unmap(ctx, at, size);
+			expect_mapped(test, at, size, false);
 			KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
 		}
 	}
@@ -411,7 +463,7 @@ static int hotplug_test_init(struct kunit *test)
 	if (!ctx->area)
 		kunit_skip(test, "no virtual range of %lu MiB", 3 * UNIT >> 20);
 	ctx->start = ALIGN((unsigned long)ctx->area->addr, UNIT);
-	/* Only ever translated, never accessed */
+	/* At most read */
 	ctx->phys = ALIGN_DOWN(__pa_symbol(_text), PMD_SIZE);
 	test->priv = ctx;
 	return 0;
@@ -428,6 +480,7 @@ static void hotplug_test_exit(struct kunit *test)
 static struct kunit_case hotplug_test_cases[] = {
 	KUNIT_CASE(boot_memory_stays),
 	KUNIT_CASE(map_and_unmap),
+	KUNIT_CASE(large_leaves),
 	KUNIT_CASE(add_over_mapping),
 	KUNIT_CASE(neighbours_stay),
 	KUNIT_CASE(splits_are_seen),
