@@ -2,6 +2,7 @@
 /* Removal of memory that is in use: what can move moves, what cannot stays. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kernel-page-flags.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 FIXTURE(busy) {
 	struct dimm dimm;
 	char *before;
+	long free_kb;
 };
 
 FIXTURE_SETUP(busy)
@@ -32,15 +34,20 @@ FIXTURE_SETUP(busy)
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	log_start();
 	self->before = picture();
+	self->free_kb = free_kb();
 	ASSERT_EQ(0, dimm_plug(&self->dimm));
 }
 
 FIXTURE_TEARDOWN(busy)
 {
 	char *after = picture();
+	long kb = free_kb();
 
 	EXPECT_EQ(0, same_picture(self->before, after));
 	EXPECT_EQ(0, log_clean());
+	EXPECT_LT(labs(kb - self->free_kb), noise_kb(2048)) {
+		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
+	}
 	free(after);
 	free(self->before);
 }
@@ -52,6 +59,18 @@ struct kind {
 	bool locked;
 	bool bad;		/* and one that went bad beside it */
 };
+
+/* Whether the page is of a transparent huge one; not of hugetlb */
+static bool is_huge(const void *p)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	uint64_t flags = 0;
+
+	if (pread(fd, &flags, 8, physical(p) / getpagesize() * 8) != 8)
+		flags = 0;
+	close(fd);
+	return flags >> KPF_THP & 1;
+}
 
 static void is_migrated(struct __test_metadata *_metadata, const struct dimm *dimm,
 			struct kind kind)
@@ -67,13 +86,15 @@ static void is_migrated(struct __test_metadata *_metadata, const struct dimm *di
 		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "16"));
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, kind.flags | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, p);
-	if (kind.huge)
-		madvise(p, size, MADV_HUGEPAGE);
+	madvise(p, size, kind.huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	if (kind.locked)
 		ASSERT_EQ(0, mlock(p, size));
 	fill(p, size);
 	ASSERT_TRUE(on_dimm(dimm, p));
 	ASSERT_TRUE(on_dimm(dimm, (char *)p + size - 4096));
+	/* One of 64K pages would be of 512 MiB */
+	if (page < 65536)
+		ASSERT_EQ(kind.huge, is_huge(p));
 	if (kind.bad) {
 		/* Whoever has it dies of it */
 		pid_t pid = fork();
@@ -130,7 +151,24 @@ TEST_F_TIMEOUT(busy, bad_page_goes, 600)
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .bad = true });
 }
 
-/* A DIMM with no page left free, as long as there is room elsewhere */
+/* Free pages of the zones that are of movable pages only */
+static unsigned long movable_pages_free(void)
+{
+	unsigned long n, sum = 0;
+	char line[256], zone[16] = "";
+	FILE *f = fopen("/proc/zoneinfo", "r");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		sscanf(line, "Node %*d, zone %15s", zone);
+		if (!strcmp(zone, "Movable") && sscanf(line, " pages free %lu", &n) == 1)
+			sum += n;
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+/* A DIMM with next to no page left free, as long as there is room elsewhere */
 TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 {
 	struct dimm d = { .id = "d1", .size = 2 * block_size(), .addr = ADDRESS + 2 * GiB };
@@ -145,6 +183,7 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 	ASSERT_NE(MAP_FAILED, p);
 	fill(p, size);
 	ASSERT_TRUE(on_dimm(&d, p));
+	ASSERT_GT(d.size / getpagesize() / 16, movable_pages_free());
 	ASSERT_EQ(0, dimm_unplug(&d));
 	EXPECT_FALSE(on_dimm(&d, p));
 	EXPECT_EQ(0, wrong(p, size));
@@ -306,25 +345,34 @@ TEST(unmovable_is_refused)
 }
 
 /* auto_online_blocks can give new memory to the kernel for data of its own, for which it
- * may stay
+ * may stay, if told so or just "online"
  */
 TEST(auto_online_kernel)
 {
-	struct dimm dimm = { .id = "k1", .size = 2 * block_size(), .addr = ADDRESS + 6 * GiB };
+	static const char *const how[] = { "online_kernel", "online" };
+	struct dimm dimms[] = {
+		{ .id = "k1", .size = 2 * block_size(), .addr = ADDRESS + 6 * GiB },
+		{ .id = "k3", .size = 2 * block_size(), .addr = ADDRESS + 10 * GiB },
+	};
+	int i;
 
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	log_start();
-	ASSERT_EQ(0, write_file(MEMORY "/auto_online_blocks", "online_kernel"));
-	EXPECT_EQ(0, dimm_plug(&dimm));
-	EXPECT_EQ(0, write_file(MEMORY "/auto_online_blocks", "offline"));
-	EXPECT_EQ(0, blocks_wait_state(dimm.addr, dimm.size, "online"));
-	EXPECT_TRUE(block_is_in_zone(dimm.addr, "Normal"));
+	for (i = 0; i < 2; i++) {
+		struct dimm *d = &dimms[i];
+
+		ASSERT_EQ(0, write_file(MEMORY "/auto_online_blocks", how[i]));
+		EXPECT_EQ(0, dimm_plug(d));
+		EXPECT_EQ(0, write_file(MEMORY "/auto_online_blocks", "offline"));
+		EXPECT_EQ(0, blocks_wait_state(d->addr, d->size, "online"));
+		EXPECT_TRUE(block_is_in_zone(d->addr, "Normal"));
+	}
 	EXPECT_EQ(0, log_clean());
 }
 
-/* Memory that came while there was too little to group pages by mobility (six page blocks:
- * 3 GiB with 64K pages) is used once there is enough. It may stay, as above.
+/* Memory that came while there was too little to group pages by mobility (five page blocks:
+ * 2.5 GiB with 64K pages, and one more with CMA) is used once there is enough. It may stay, as above.
  */
 TEST(grouped_late)
 {

@@ -9,7 +9,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,6 @@
 #define DEBUGFS		"/sys/kernel/debug"
 #define NOTIFIER	DEBUGFS "/notifier-error-inject/memory/actions"
 #define NVDIMM		"namespace0.0"
-#define PMEM		"/sys/bus/nd/drivers/nd_pmem"
 #define DAX		"dax0.0"
 #define DAX_BUS		"/sys/bus/dax"
 #define KMEM		DAX_BUS "/drivers/kmem"
@@ -38,75 +36,47 @@ static int every(void)
 	return n > 0 ? n : 1;
 }
 
-/* Have fail-nth reach what may sleep, what is small or a process's, and say nothing of it */
-static int faults_on(void)
-{
-	static const char *const files[][2] = {
-		{ "/failslab/ignore-gfp-wait", "N" },
-		{ "/failslab/verbose", "0" },
-		{ "/fail_page_alloc/ignore-gfp-wait", "N" },
-		{ "/fail_page_alloc/ignore-gfp-highmem", "N" },
-		{ "/fail_page_alloc/min-order", "0" },
-		{ "/fail_page_alloc/verbose", "0" },
-	};
-	char path[256];
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(files); i++) {
-		snprintf(path, sizeof(path), DEBUGFS "%s", files[i][0]);
-		if (access(path, W_OK) || write_file(path, files[i][1]))
-			return -1;
-	}
-	return 0;
-}
-
-static int fail_nth(const char *pid, int n)
-{
-	char path[300], text[32];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "/proc/%s/fail-nth", pid);
-	snprintf(text, sizeof(text), "%d", n);
-	fd = open(path, O_WRONLY);
-	ret = fd >= 0 && write(fd, text, strlen(text)) > 0 ? 0 : -1;
-	close(fd);
-	return ret;
-}
-
-/* 0 when it has failed; -1 if that was in reading this */
-static int fails_left(const char *pid)
-{
-	char path[300], text[32];
-
-	snprintf(path, sizeof(path), "/proc/%s/fail-nth", pid);
-	return read_file(path, text, sizeof(text)) > 0 ? atoi(text) : -1;
-}
+/* One that came since has met nothing */
+static char workers[256][16];
+static int nr_workers;
 
 /*
  * Hot-add of a device runs in a worker that nobody knows beforehand: set fail-nth
- * of all. With @n 0, end it. Returns how many of them met their failure. Pages only,
- * as ACPI alone asks for thousands of objects and does not go on without them.
+ * of all. Pages only, as ACPI alone asks for thousands of objects and does not go on
+ * without them.
  */
 static int workers_fail_nth(int n)
 {
-	struct dirent *d;
 	DIR *proc = opendir("/proc");
 	char path[300], name[64];
-	int hit = 0;
+	struct dirent *d;
 
-	write_file(DEBUGFS "/failslab/cache-filter", n ? "Y" : "N");
-	while (proc && (d = readdir(proc))) {
+	nr_workers = 0;
+	write_file(DEBUGFS "/failslab/cache-filter", "Y");
+	while (proc && (d = readdir(proc)) && nr_workers < ARRAY_SIZE(workers)) {
 		if (!isdigit(d->d_name[0]))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
 		if (read_file(path, name, sizeof(name)) <= 0 ||
-		    strncmp(name, "kworker/", 8))
+		    strncmp(name, "kworker/", 8) || fail_nth(d->d_name, n))
 			continue;
-		hit += !n && !fails_left(d->d_name);
-		fail_nth(d->d_name, n);
+		snprintf(workers[nr_workers++], sizeof(*workers), "%.15s", d->d_name);
 	}
 	if (proc)
 		closedir(proc);
+	return nr_workers ? 0 : -1;
+}
+
+/* End it. How many of them met their failure */
+static int workers_failed(void)
+{
+	int hit = 0;
+
+	write_file(DEBUGFS "/failslab/cache-filter", "N");
+	while (nr_workers--) {
+		hit += !fails_left(workers[nr_workers]);
+		fail_nth(workers[nr_workers], 0);
+	}
 	return hit;
 }
 
@@ -146,7 +116,8 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 	int n, missed = 0, refused = 0, step = every();
 
 	for (n = 1; n < MANY && missed < 3; n += step) {
-		struct dimm d = { .id = "d0", .size = block_size() };
+		/* Of two blocks, so that half of it can have been added */
+		struct dimm d = { .id = "d0", .size = 2 * block_size() };
 		int i, hit, present;
 		char *now;
 
@@ -155,8 +126,11 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 		/* A failure shows by nothing but its message, if at all */
 		for (i = 0; i < 10 && !blocks_present(d.addr, d.size); i++)
 			usleep(20000);
-		hit = workers_fail_nth(0);
-		present = blocks_present(d.addr, d.size);
+		hit = workers_failed();
+		/* All of it is there now, or nothing */
+		for (i = 0; i < 100 && (present = blocks_present(d.addr, d.size)) == 1; i++)
+			usleep(20000);
+		ASSERT_NE(1, present);
 		missed = hit ? 0 : missed + 1;
 		refused += !present;
 		ASSERT_EQ(0, dimm_unplug(&d));
@@ -240,7 +214,7 @@ TEST_F_TIMEOUT(faults, removal, 3600)
 			if (!stays || !qmp_wait("ACPI_DEVICE_OST", "\"status\": 130", 0))
 				break;
 		}
-		hit = workers_fail_nth(0);
+		hit = workers_failed();
 		missed = hit ? 0 : missed + 1;
 		met += hit;
 		refused += !!stays;
@@ -274,7 +248,7 @@ TEST_F_TIMEOUT(faults, virtio_mem, 3600)
 		ASSERT_EQ(0, vmem_request(size));
 		for (i = 0; i < 20 && vmem_property("size") != size; i++)
 			usleep(20000);
-		hit = workers_fail_nth(0);
+		hit = workers_failed();
 		missed = hit ? 0 : missed + 1;
 		met += hit;
 		/* It waits for a minute before it tries again, unless asked */
@@ -290,6 +264,8 @@ TEST_F_TIMEOUT(faults, virtio_mem, 3600)
 	ASSERT_EQ(0, blocks_wait(addr, 16 * GiB, 0, PATIENCE));
 	write_file(MEMORY "/auto_online_blocks", "offline");
 	EXPECT_LT(0, met);
+	/* So does the driver say, or retries */
+	EXPECT_TRUE(log_has("adding memory failed: -12"));
 	TH_LOG("%d adds, %d allocations failed", n / step, met);
 }
 

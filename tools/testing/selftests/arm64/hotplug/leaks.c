@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Nothing stays behind: CYCLES (environment; 50) times a DIMM comes, is used and
- * goes. What is free, in slabs, in page tables and in vmalloc is compared to the
- * page; with page_owner=on whoever allocated what stayed is named.
+ * Nothing stays behind: CYCLES (environment; 50) times a DIMM, or the memory of a
+ * virtio-mem device, comes, is used and goes. What is free, in page tables and in vmalloc
+ * is compared to the page, what is in slabs by the object; with page_owner=on whoever
+ * allocated the pages that stayed is named.
  */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 #include "../../kselftest_harness.h"
 #include "util.h"
 
+#define SLABS "/sys/kernel/slab"
 #define STACKS "/sys/kernel/debug/page_owner_stacks/show_stacks"
 
 /* Enough for what is allocated once, at first use, to be there */
@@ -21,7 +24,14 @@ static const char *const figures[] = {
 	"Slab", "PageTables", "SecPageTables", "KernelStack", "VmallocUsed", "Percpu",
 };
 
-static void cycle(struct __test_metadata *_metadata)
+static void cycle_vmem(struct __test_metadata *_metadata)
+{
+	ASSERT_EQ(0, vmem_resize(2 * block_size()));
+	ASSERT_EQ(0, vmem_resize(0));
+	ASSERT_EQ(0, blocks_wait(vmem_property("memaddr"), 16 * GiB, 0, PATIENCE));
+}
+
+static void cycle_dimm(struct __test_metadata *_metadata)
 {
 	struct dimm d = { .id = "d0", .size = block_size() };
 
@@ -64,7 +74,8 @@ static long pages_of(const char *stacks, const char *stack, size_t len)
 
 /*
  * Say which call chains hold at least @least pages more than before, apart from the
- * memory of processes, this one's
+ * memory of processes, this one's; slabs, whose objects are counted; and what virtio-mem
+ * took to put it offline: that went without being freed
  */
 static int name_owners(const char *before, char *after, long least)
 {
@@ -77,7 +88,8 @@ static int name_owners(const char *before, char *after, long least)
 
 		*end = 0;
 		was = pages_of(before, stack, end - stack);
-		if (now - was >= least && !strstr(stack, "handle_mm_fault")) {
+		if (now - was >= least && !strstr(stack, "handle_mm_fault") &&
+		    !strstr(stack, "new_slab") && !strstr(stack, "virtio_mem_fake_offline")) {
 			fprintf(stderr, "# %ld pages more (%ld) of\n%s", now - was, now, stack);
 			n++;
 		}
@@ -88,39 +100,122 @@ static int name_owners(const char *before, char *after, long least)
 	return n;
 }
 
+static int is_cache(const struct dirent *d)
+{
+	return d->d_type == DT_DIR && strspn(d->d_name, ".") != strlen(d->d_name);
+}
+
+struct cache {
+	char name[64];
+	long objects;
+	long per_slab;
+};
+
+static long slab_number(const char *cache, const char *file)
+{
+	char path[512], buf[256];
+
+	snprintf(path, sizeof(path), SLABS "/%s/%s", cache, file);
+	return read_file(path, buf, sizeof(buf)) > 0 ? atol(buf) : 0;
+}
+
+/* Objects in use, by cache, the last of which has no name; malloc'ed */
+static struct cache *count_objects(void)
+{
+	struct dirent **names;
+	int n = scandir(SLABS, &names, is_cache, alphasort), i;
+	struct cache *caches = calloc(n > 0 ? n + 1 : 1, sizeof(*caches));
+
+	for (i = 0; i < n; i++) {
+		snprintf(caches[i].name, sizeof(caches[i].name), "%.63s", names[i]->d_name);
+		caches[i].objects = slab_number(names[i]->d_name, "objects");
+		caches[i].per_slab = slab_number(names[i]->d_name, "objs_per_slab");
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	return caches;
+}
+
+static long total(const struct cache *caches)
+{
+	long n = 0;
+
+	for (; *caches->name; caches++)
+		n += caches->objects;
+	return n;
+}
+
+/*
+ * Say which caches have at least @least objects more in use than before; those of the
+ * slab that a CPU allocates from are counted as in use
+ */
+static int name_caches(const struct cache *before, const struct cache *after, long least)
+{
+	const struct cache *was;
+	int n = 0;
+
+	for (; *after->name; after++) {
+		for (was = before; *was->name && strcmp(was->name, after->name); was++)
+			;
+		if (after->objects - was->objects < least ||
+		    after->objects - was->objects < 2 * after->per_slab)
+			continue;
+		fprintf(stderr, "# %ld objects more (%ld) in %s\n",
+			after->objects - was->objects, after->objects, after->name);
+		n++;
+	}
+	return n;
+}
+
 FIXTURE(leaks) { };
+
+FIXTURE_VARIANT(leaks) {
+	void (*cycle)(struct __test_metadata *_metadata);
+};
+
+FIXTURE_VARIANT_ADD(leaks, dimm) { .cycle = cycle_dimm };
+FIXTURE_VARIANT_ADD(leaks, virtio_mem) { .cycle = cycle_vmem };
 
 FIXTURE_SETUP(leaks)
 {
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	if (variant->cycle == cycle_vmem && !vmem_property("memaddr"))
+		SKIP(return, "needs a virtio-mem device with the id vmem0");
+	write_file(MEMORY "/auto_online_blocks",
+		   variant->cycle == cycle_vmem ? "online_movable" : "offline");
 }
 
 FIXTURE_TEARDOWN(leaks)
 {
 }
 
+/* Over many cycles of add, use and remove nothing grows */
 TEST_F_TIMEOUT(leaks, repeated, 7200)
 {
 	const char *s = getenv("CYCLES");
 	long cycles = s ? atol(s) : 50, was[ARRAY_SIZE(figures)], free_before, lost;
 	char *before, *after, *picture_before, *picture_after;
+	struct cache *caches_before, *caches_after;
 	unsigned int i;
 	long k;
 
 	log_start();
 	for (k = 0; k < WARM_UP; k++)
-		cycle(_metadata);
+		variant->cycle(_metadata);
 	picture_before = picture();
 	free_before = free_kb();
 	before = read_all(STACKS);
+	caches_before = count_objects();
 	for (i = 0; i < ARRAY_SIZE(figures); i++)
 		was[i] = meminfo_kb(figures[i]);
 
 	for (k = 0; k < cycles; k++)
-		cycle(_metadata);
+		variant->cycle(_metadata);
 
 	lost = free_before - free_kb();
+	caches_after = count_objects();
 	TH_LOG("%ld cycles: %ld pages less are free", cycles,
 	       lost / (getpagesize() / 1024));
 	for (i = 0; i < ARRAY_SIZE(figures); i++) {
@@ -132,14 +227,20 @@ TEST_F_TIMEOUT(leaks, repeated, 7200)
 	EXPECT_EQ(0, same_picture(picture_before, picture_after));
 	EXPECT_EQ(0, log_clean());
 
-	/* What leaks with each cycle, leaks at least a page in two of them */
+	/* A page that leaks with each cycle shows here, an object below, if cycles are many */
 	EXPECT_LT(lost, cycles / 2 * (getpagesize() / 1024) + 512);
+	EXPECT_LT(0, total(caches_before)) {
+		TH_LOG("needs CONFIG_SLUB_DEBUG");
+	}
+	EXPECT_EQ(0, name_caches(caches_before, caches_after, cycles - cycles / 10));
 	after = read_all(STACKS);
 	if (!after)
 		TH_LOG("page_owner=on would say who allocated what");
 	EXPECT_EQ(0, after ? name_owners(before, after, cycles / 2) : 0);
 	free(after);
 	free(before);
+	free(caches_after);
+	free(caches_before);
 	free(picture_after);
 	free(picture_before);
 }

@@ -56,6 +56,7 @@ FIXTURE_TEARDOWN(shortage)
 	free(self->before);
 }
 
+/* An add that does not fit fails with -ENOMEM or whole, and leaves room for one that fits */
 TEST_F_TIMEOUT(shortage, add, 600)
 {
 	struct dimm large = { .id = "large", .size = variant->size };

@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * soak [MINUTES [SEED]]: everything at once, at random, on a guest with several
- * DIMMs and a virtio-mem device. The seed that is printed replays the sequence. In
- * the end all is taken away, and memory is as it was.
+ * soak [MINUTES [SEED]]: a random mix of everything, on a guest with several DIMMs, of
+ * one node or two, a virtio-mem device and an NVDIMM; each step while one of the others
+ * (others.h) is at work. The seed that is printed replays the sequence. In the end all
+ * is taken away, and memory is as it was.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../../kselftest.h"
+#include "others.h"
 #include "util.h"
 
 #define DIMMS	6
+#define NAMESPACE	"namespace0.0"
 
 static struct dimm dimms[DIMMS] = {
 	{ .id = "d0" }, { .id = "d1" }, { .id = "d2" },
@@ -35,6 +39,7 @@ static int plug(void)
 		return 1;
 	d->size = (1 + rand() % 8) * block_size();
 	d->addr = 0;
+	d->node = rand() % (1 + two_nodes());
 	return dimm_plug(d);
 }
 
@@ -48,25 +53,64 @@ static int unplug(void)
 	return 0;
 }
 
-static int set_block(const char *state)
+/* With the @nth allocation of it failing, unless that is 0 */
+static int set_block(const char *state, int nth)
 {
 	struct dimm *d = any_dimm();
+	char path[128];
+	int ret;
 
 	if (!d->size)
 		return 1;
+	block_path(path, sizeof(path),
+		   d->addr + rand() % (d->size / block_size()) * block_size(), "state");
+	if (nth)
+		fail_nth("self", nth);
 	/* It may be so already; that is refused, and right so */
-	block_set(d->addr + rand() % (d->size / block_size()) * block_size(), state);
-	return 0;
+	ret = write_file(path, state) ? 1 : 0;
+	if (nth)
+		fail_nth("self", 0);
+	return ret;
 }
 
 static int online(void)
 {
-	return set_block("online_movable");
+	return set_block("online_movable", 0);
 }
 
 static int offline(void)
 {
-	return set_block("offline");
+	return set_block("offline", 0);
+}
+
+/* It may be refused, then */
+static int fail(void)
+{
+	return set_block("offline", 1 + rand() % 32);
+}
+
+/* A page of a DIMM, free or not, goes bad; one of boot memory would be lost */
+static int spoil(void)
+{
+	struct dimm *d = any_dimm();
+	char text[32];
+
+	if (!d->size)
+		return 1;
+	snprintf(text, sizeof(text), "%#llx", (unsigned long long)
+		 (d->addr + rand() % (d->size / getpagesize()) * getpagesize()));
+	return write_file(MEMORY "/soft_offline_page", text) ? 1 : 0;
+}
+
+/* A driver has memory of its own (ZONE_DEVICE), or not */
+static int pmem(void)
+{
+	static bool bound;
+
+	if (write_file(bound ? PMEM "/unbind" : PMEM "/bind", NAMESPACE))
+		return 1;
+	bound = !bound;
+	return 0;
 }
 
 /* Whether it is in use does not matter; DIMMs come and go online meanwhile */
@@ -85,7 +129,7 @@ static int resize(void)
 {
 	uint64_t unit = vmem_property("block-size");
 
-	return unit ? resize_to(rand() % 64 * unit) : 1;
+	return unit ? resize_to(rand() % (2 * GiB / unit) * unit) : 1;
 }
 
 static int use(void)
@@ -108,11 +152,6 @@ static int dump(void)
 	return 0;
 }
 
-static int compact(void)
-{
-	return write_file("/proc/sys/vm/compact_memory", "1");
-}
-
 static int reclaim(void)
 {
 	return write_file("/proc/sys/vm/drop_caches", "3");
@@ -124,9 +163,51 @@ static struct {
 	int done;
 } actions[] = {
 	{ "plug", plug }, { "unplug", unplug }, { "online", online },
-	{ "offline", offline }, { "resize", resize }, { "use", use },
-	{ "dump", dump }, { "compact", compact }, { "reclaim", reclaim },
+	{ "offline", offline }, { "fail", fail }, { "spoil", spoil }, { "pmem", pmem },
+	{ "resize", resize }, { "use", use }, { "dump", dump }, { "reclaim", reclaim },
 };
+
+static struct other {
+	const char *name;
+	int (*round)(void);
+	int done;
+} others[] = {
+	{ "tables", dump_tables }, { "owners", read_owners }, { "flags", read_flags },
+	{ "kcore", read_kernel }, { "kexec", load_kernel }, { "kexec-file", load_file },
+	{ "kexec-tools", run_kexec }, { "vmalloc", load_module }, { "module", cycle_module },
+	{ "bpf", load_bpf }, { "forks", fork_storm }, { "compact", compact_node },
+	{ "idle", mark_idle }, { "scan", scan }, { "cpu", cycle_cpu },
+};
+
+static pid_t working;
+static struct other *who;
+
+/* Let the one that is at work end, and count it; -1 if it could not be had */
+static int end_other(void)
+{
+	pid_t pid = working;
+	int status;
+
+	if (!pid)
+		return 0;
+	working = 0;
+	if (waitpid(pid, &status, 0) != pid || status)
+		return -1;
+	who->done++;
+	return 0;
+}
+
+/* Another goes to work while the next steps are taken */
+static int next_other(void)
+{
+	if (end_other())
+		return -1;
+	who = &others[rand() % ARRAY_SIZE(others)];
+	working = fork();
+	if (!working)
+		_exit(!!who->round());
+	return working < 0 ? -1 : 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -135,6 +216,7 @@ int main(int argc, char **argv)
 	const unsigned int n = ARRAY_SIZE(actions);
 	int failed = 0, steps = 0;
 	char *before, *after;
+	long free_before, lost;
 
 	if (argc > 2)
 		seed = strtoul(argv[2], NULL, 10);
@@ -142,24 +224,39 @@ int main(int argc, char **argv)
 		return KSFT_FAIL;
 	if (qmp_open())
 		return KSFT_SKIP;
+	/* One with labels has no namespace yet; one without has just this */
+	(void)!system("ndctl create-namespace -f -m raw -r region0 >/dev/null 2>&1");
+	write_file(PMEM "/unbind", NAMESPACE);
+	faults_on();
 	log_start();
 	write_file(MEMORY "/auto_online_blocks", "online_movable");
 	before = picture();
+	free_before = free_kb();
 	printf("# seed %u\n", seed);
 	fflush(stdout);
 	srand(seed);
 	while (!failed && time(NULL) < until) {
 		int ret;
 
+		if (steps % 8 == 0 && next_other()) {
+			printf("# step %d: %s cannot be had\n", steps, who->name);
+			failed = 1;
+			break;
+		}
 		i = rand() % n;
 		ret = actions[i].run();
 		actions[i].done += !ret;
-		failed = ret < 0 || (steps % 16 == 0 && log_clean());
+		failed = ret < 0 || (steps % 16 == 0 && log_sound());
 		if (failed)
-			printf("# step %d, %s, failed\n", steps, actions[i].name);
+			printf("# step %d, %s while %s, failed\n", steps, actions[i].name,
+			       who->name);
 		steps++;
 	}
 
+	failed |= !!end_other();
+	unload_kernel();
+	bpf_gone();
+	write_file(PMEM "/unbind", NAMESPACE);
 	for (i = 0; i < DIMMS; i++) {
 		if (dimms[i].size && dimm_unplug(&dimms[i]))
 			failed = 1;
@@ -170,11 +267,18 @@ int main(int argc, char **argv)
 	}
 	write_file(MEMORY "/auto_online_blocks", "offline");
 	after = picture();
-	failed |= same_picture(before, after) || log_clean();
+	failed |= same_picture(before, after) || log_sound();
+	/* Nodes that were there once keep a little */
+	lost = free_before - free_kb();
+	failed |= lost > noise_kb(8192);
 
+	printf("# %ld kB less are free\n", lost);
 	printf("# %d steps:", steps);
 	for (i = 0; i < n; i++)
 		printf(" %s %d", actions[i].name, actions[i].done);
+	printf("\n# meanwhile:");
+	for (i = 0; i < ARRAY_SIZE(others); i++)
+		printf(" %s %d", others[i].name, others[i].done);
 	printf("\n1..1\n%sok 1 soak, seed %u\n", failed ? "not " : "", seed);
 	return failed;
 }

@@ -807,7 +807,7 @@ bool va_bits_beyond(int bits)
 
 /* ---- the kernel log ---- */
 
-static char log_mark[64];
+static char log_mark[64];	/* nothing: from the first record on */
 
 void log_start(void)
 {
@@ -829,6 +829,7 @@ static int log_search(const char *const *texts, bool show)
 {
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), found = 0, shown = 0, i, n;
 	bool marked = false;
+	unsigned long long seq;
 	char rec[8192];
 
 	/* EPIPE: records were overwritten while we read, the next read goes on */
@@ -840,10 +841,13 @@ static int log_search(const char *const *texts, bool show)
 		text = strchr(rec, ';');
 		if (!text)
 			continue;
-		if (!marked) {
-			marked = !strcmp(text + 1, log_mark);
+		/* A record is "level,sequence number,...;text" */
+		if (!marked && !log_mark[0])
+			marked = sscanf(rec, "%*u,%llu", &seq) == 1 && !seq;
+		else if (!marked && !strcmp(text + 1, log_mark))
+			marked = true;
+		if (!marked)
 			continue;
-		}
 		for (i = 0; texts[i] && !strstr(text, texts[i]); i++)
 			;
 		found += !!texts[i];
@@ -851,6 +855,10 @@ static int log_search(const char *const *texts, bool show)
 			complain("kernel log: %s", text + 1);
 	}
 	close(fd);
+	if (!marked) {
+		complain("the kernel log has lost its beginning: log_buf_len= makes it longer");
+		return -1;
+	}
 	return found;
 }
 
@@ -882,7 +890,51 @@ bool log_has(const char *text)
 {
 	const char *const texts[] = { text, NULL };
 
-	return log_search(texts, false);
+	return log_search(texts, false) > 0;
+}
+
+/* ---- faults ---- */
+
+int faults_on(void)
+{
+	static const char *const files[][2] = {
+		{ "/failslab/ignore-gfp-wait", "N" },
+		{ "/failslab/verbose", "0" },
+		{ "/fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "/fail_page_alloc/ignore-gfp-highmem", "N" },
+		{ "/fail_page_alloc/min-order", "0" },
+		{ "/fail_page_alloc/verbose", "0" },
+	};
+	char path[256];
+	unsigned int i;
+
+	for (i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug%s", files[i][0]);
+		if (access(path, W_OK) || write_file(path, files[i][1]))
+			return -1;
+	}
+	return 0;
+}
+
+int fail_nth(const char *pid, int n)
+{
+	char path[300], text[32];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "/proc/%s/fail-nth", pid);
+	snprintf(text, sizeof(text), "%d", n);
+	fd = open(path, O_WRONLY);
+	ret = fd >= 0 && write(fd, text, strlen(text)) > 0 ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
+int fails_left(const char *pid)
+{
+	char path[300], text[32];
+
+	snprintf(path, sizeof(path), "/proc/%s/fail-nth", pid);
+	return read_file(path, text, sizeof(text)) > 0 ? atoi(text) : -1;
 }
 
 /* ---- modules ---- */
@@ -894,8 +946,13 @@ int module_load(const char *name, const char *arguments)
 
 	snprintf(path, sizeof(path), "/lib/modules/%s.ko", name);
 	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return -1;
+	if (fd < 0) {
+		/* Where distributions have it */
+		snprintf(path, sizeof(path), "modprobe %s %s 2>/dev/null", name, arguments);
+		ret = system(path) ? -1 : 0;
+		errno = ENOENT;
+		return ret;
+	}
 	ret = syscall(SYS_finit_module, fd, arguments, 0);
 	err = errno;
 	close(fd);

@@ -133,8 +133,8 @@ bool va_bits_beyond(int bits);
 /* ---- the kernel log ---- */
 
 /*
- * Start reading here; log_clean() then is 0 if nothing alarming was logged, and
- * log_sound() if nothing but stacks that others dump who run short of memory.
+ * Start reading here, not at boot; log_clean() then is 0 if nothing alarming was logged,
+ * and log_sound() if nothing but stacks that others dump who run short of memory.
  */
 void log_start(void);
 int log_clean(void);
@@ -142,11 +142,23 @@ int log_sound(void);
 /* Whether a message with @text came since log_start() */
 bool log_has(const char *text);
 
-/* ---- modules, in /lib/modules ---- */
+/* ---- faults ---- */
+
+/* Have fail-nth reach what may sleep, what is small or a process's, and say nothing of it */
+int faults_on(void);
+/* Let the @n-th allocation of a task ("self", or a number) fail; 0 ends it */
+int fail_nth(const char *pid, int n);
+/* How many are left until then: 0 when it has failed; -1 if that was in reading this */
+int fails_left(const char *pid);
+
+/* ---- modules, in /lib/modules or as modprobe finds them ---- */
 
 /* -1 with errno if it does not load; errno is ENOENT if it is not there */
 int module_load(const char *name, const char *arguments);
 int module_unload(const char *name);
+
+/* The driver of persistent memory; whoever is bound to it has memory of ZONE_DEVICE */
+#define PMEM	"/sys/bus/nd/drivers/nd_pmem"
 
 /* ---- files ---- */
 
