@@ -39,8 +39,10 @@ help: ## this list
 	@echo "  SABOTAGE=hotplug_batch_finish a function of the kernel that does nothing: tests must fail"
 	@echo "  VERSION=2 a second posting   SIGNOFF='Name <mail>' who signs off   BRANCH=name to apply to"
 	@echo "  COMMIT=N only that one   CONFIG=FILE (or small) LOCALVERSION=-name the packages' kernel"
+	@echo "  MEM=2G the guest's memory for 'make leaves'   W=1 all of gcc's warnings for 'make kernel'"
 	@echo "  REPS=3 how often 'make bench' repeats   HOST=1 measure this arm64 machine, by its tracepoints"
 	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
+	@echo "  MUTANT='no flush' only that sabotage"
 
 setup: ## install the Debian packages that are missing
 	@$(T)/setup
