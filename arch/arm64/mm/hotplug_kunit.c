@@ -253,7 +253,7 @@ static void large_leaves(struct kunit *test)
 					(IS_ENABLED(CONFIG_ARM64_4K_PAGES) && size >= UNIT);
 
 			/* Memory or not, nothing is read there by speculation */
-			KUNIT_ASSERT_EQ(test, map_prot(ctx, at, size, __pgprot(PROT_DEVICE_nGnRE),
+			KUNIT_ASSERT_EQ(test, map_prot(ctx, at, size, pgprot_device(PAGE_KERNEL),
 						       flags[i]), 0);
 			expect_mapped(test, at, size, true);
 			KUNIT_EXPECT_EQ(test, translate(ctx->start + at + size), NOWHERE);

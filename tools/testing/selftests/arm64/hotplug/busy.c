@@ -159,7 +159,8 @@ static unsigned long movable_pages_free(void)
 	FILE *f = fopen("/proc/zoneinfo", "r");
 
 	while (f && fgets(line, sizeof(line), f)) {
-		sscanf(line, "Node %*d, zone %15s", zone);
+		if (sscanf(line, "Node %*d, zone %15s", zone) == 1)
+			continue;
 		if (!strcmp(zone, "Movable") && sscanf(line, " pages free %lu", &n) == 1)
 			sum += n;
 	}
@@ -371,8 +372,9 @@ TEST(auto_online_kernel)
 	EXPECT_EQ(0, log_clean());
 }
 
-/* Memory that came while there was too little to group pages by mobility (five page blocks:
- * 2.5 GiB with 64K pages, and one more with CMA) is used once there is enough. It may stay, as above.
+/* Memory that came while there was too little to group pages by mobility (five page
+ * blocks, which are 2.5 GiB with 64K pages, and one more with CMA) is used once there is
+ * enough. It may stay, as above.
  */
 TEST(grouped_late)
 {
