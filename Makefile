@@ -88,7 +88,7 @@ soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
 	@DEBUG=1 $(T)/kernel
 	@DEBUG=1 $(T)/boot -v -m 2G -n -d 1G -T -t $$(($(MINUTES) * 60 + 300)) \
 		-a 'rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M' \
-		'soak $(MINUTES) $(SEED) && log'
+		'log && soak $(MINUTES) $(SEED)'
 
 arches: tree ## the generic changes on x86-64, riscv and s390
 	@$(T)/setup arches

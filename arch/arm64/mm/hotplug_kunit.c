@@ -26,9 +26,9 @@
 
 /*
  * A whole table of blocks, so that no table below its own is shared; where that
- * table is the root, as many blocks as the tests need
+ * table is the root, two contiguous groups of blocks
  */
-#define UNIT	(PMD_SIZE * (CONFIG_PGTABLE_LEVELS > 2 ? PTRS_PER_PTE : 8))
+#define UNIT	(PMD_SIZE * (CONFIG_PGTABLE_LEVELS > 2 ? PTRS_PER_PTE : 2 * CONT_PMDS))
 
 struct ctx {
 	struct vm_struct *area;

@@ -294,16 +294,40 @@ TEST_F_TIMEOUT(order, of_removal, 600)
 	}
 }
 
-/* A device's own memory, which has a memmap and no linear map (DEVICE_PRIVATE), comes
- * and goes with its driver; QEMU has no part in it
- */
-TEST(device_private)
+/* QEMU has no part in it */
+FIXTURE(device) {
+	char *before;
+	long free_kb;
+};
+
+FIXTURE_SETUP(device)
 {
-	long kb = free_kb(), after_kb;
-	char *before = picture(), *after;
+	log_start();
+	self->before = picture();
+	self->free_kb = free_kb();
+}
+
+FIXTURE_TEARDOWN(device)
+{
+	char *after = picture();
+	long kb = free_kb();
+
+	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, log_clean());
+	EXPECT_LT(labs(kb - self->free_kb), noise_kb(2048)) {
+		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
+	}
+	free(after);
+	free(self->before);
+}
+
+/* A device's own memory, which has a memmap and no linear map (DEVICE_PRIVATE), comes
+ * and goes with its driver
+ */
+TEST_F_TIMEOUT(device, private_memory, 600)
+{
 	int i, ret;
 
-	log_start();
 	for (i = 0; i < 5; i++) {
 		ret = module_load("test_hmm", "");
 		if (ret && errno == ENOENT)
@@ -311,15 +335,6 @@ TEST(device_private)
 		ASSERT_EQ(0, ret);
 		ASSERT_EQ(0, module_unload("test_hmm"));
 	}
-	after = picture();
-	after_kb = free_kb();
-	EXPECT_EQ(0, same_picture(before, after));
-	EXPECT_EQ(0, log_clean());
-	EXPECT_LT(labs(after_kb - kb), noise_kb(2048)) {
-		TH_LOG("%ld kB free, %ld kB before", after_kb, kb);
-	}
-	free(after);
-	free(before);
 }
 
 TEST_HARNESS_MAIN

@@ -75,11 +75,13 @@ int read_kernel(void)
 	struct elf64_hdr eh;
 	off_t at;
 
-	if (fd < 0 || pread(fd, &eh, sizeof(eh), 0) != sizeof(eh))
+	if (fd < 0 || pread(fd, &eh, sizeof(eh), 0) != sizeof(eh)) {
+		close(fd);
 		return -1;
+	}
 	ph = calloc(eh.e_phnum, sizeof(*ph));
 	if (pread(fd, ph, eh.e_phnum * sizeof(*ph), eh.e_phoff) < 0)
-		return -1;
+		eh.e_phnum = 0;
 	for (i = 0; i < eh.e_phnum; i++) {
 		for (k = 0; k < 64; k++)
 			(void)!pread(fd, buffer, 4096, ph[i].p_offset +
@@ -261,8 +263,11 @@ static int spoil_page(int how)
 	size_t page = getpagesize();
 	char *p = mmap(NULL, page, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	int ret = madvise(p, page, how);
+	int ret;
 
+	if (p == MAP_FAILED)
+		return 0;
+	ret = madvise(p, page, how);
 	munmap(p, page);
 	usleep(20000);
 	/* Or somebody has isolated it, or it is gone */

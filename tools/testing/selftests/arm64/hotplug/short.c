@@ -56,7 +56,7 @@ FIXTURE_TEARDOWN(shortage)
 	free(self->before);
 }
 
-/* An add that does not fit fails with -ENOMEM or whole, and leaves room for one that fits */
+/* An add succeeds whole or fails with -ENOMEM, and then a small one fits */
 TEST_F_TIMEOUT(shortage, add, 600)
 {
 	struct dimm large = { .id = "large", .size = variant->size };

@@ -38,7 +38,8 @@ static int plug(void)
 	if (d->size)
 		return 1;
 	d->size = (1 + rand() % 8) * block_size();
-	d->addr = 0;
+	/* Where the others look */
+	d->addr = ADDRESS + (d - dimms) * 8 * block_size();
 	d->node = rand() % (1 + two_nodes());
 	return dimm_plug(d);
 }
@@ -246,7 +247,11 @@ int main(int argc, char **argv)
 		i = rand() % n;
 		ret = actions[i].run();
 		actions[i].done += !ret;
-		failed = ret < 0 || (steps % 16 == 0 && log_sound());
+		failed = ret < 0;
+		if (!failed && steps % 16 == 0) {
+			failed = log_sound();
+			log_start();
+		}
 		if (failed)
 			printf("# step %d, %s while %s, failed\n", steps, actions[i].name,
 			       who->name);

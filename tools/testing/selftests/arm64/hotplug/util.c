@@ -947,10 +947,12 @@ int module_load(const char *name, const char *arguments)
 	snprintf(path, sizeof(path), "/lib/modules/%s.ko", name);
 	fd = open(path, O_RDONLY);
 	if (fd < 0) {
-		/* Where distributions have it */
-		snprintf(path, sizeof(path), "modprobe %s %s 2>/dev/null", name, arguments);
-		ret = system(path) ? -1 : 0;
-		errno = ENOENT;
+		/* Where distributions have it. Why it does not load is not said */
+		snprintf(path, sizeof(path), "modprobe -n -q %s", name);
+		err = system(path) ? ENOENT : EAGAIN;
+		snprintf(path, sizeof(path), "modprobe -q %s %s", name, arguments);
+		ret = err == ENOENT || system(path) ? -1 : 0;
+		errno = err;
 		return ret;
 	}
 	ret = syscall(SYS_finit_module, fd, arguments, 0);
