@@ -32,6 +32,9 @@ const struct directed directed_cases[] = {
 	  "-1m-1c-1p..-1m-1c page, -1m-1c..-1m cont page, -1m..0 block, 0..1u huge",
 	  "4k" },
 	{ "physical_address_does_not_fit", "map lin 0 1m skew", "0..1m page" },
+	{ "memory_aligned_to_a_block_only", "map lin 0 1k skewm", "0..1k block" },
+	{ "memory_aligned_to_a_group_of_pages_only", "map lin 0 1m skewc",
+	  "0..1m cont page" },
 
 	/* Edges, at each level */
 	{ "page_goes", "map lin 0 1p; unmap lin 0 1p", "" },

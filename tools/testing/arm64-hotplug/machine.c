@@ -294,6 +294,10 @@ static void __free_pages(struct page *page, unsigned int order)
 		forget_private(page);
 		break;
 	case DETACHED:
+		if (page->sum != table_sum(page_address(page), PTRS_PER_PTE))
+			broken("detached-store",
+			       "a walker may be in the table of level %d at %#lx",
+			       page->level, page->va);
 		s = stale_above(page->va,
 				page->va | table_span_mask(page->level),
 				page->level - 1);
@@ -321,6 +325,8 @@ static void __free_pages(struct page *page, unsigned int order)
 		       page->order, order);
 
 	page->owner = FREE;
+	page->lru.next = page->lru.prev = NULL;
+	page->private = ~0UL;
 	pool->in_use--;
 	if (pool == &machine.table_pool) {
 		memset(page_address(page), 0x5b, PAGE_SIZE);
@@ -420,9 +426,18 @@ static void machine_tlbi(const char *op, u64 start, u64 last, int level)
 	}
 }
 
-static void tlbi_range(const char *op, u64 start, u64 pages, int level,
-		       bool lpa2)
+static void tlbi_range(const char *op, u64 start, u64 pages, u64 stride,
+		       int level, bool lpa2)
 {
+	if (stride != PAGE_SIZE)
+		broken("tlbi-range", "%lu bytes at a time: pages are passed over", stride);
+	/* The macro would never come to a base in units of 64K */
+	if (start & ~PAGE_MASK)
+		broken("tlbi-range", "begins within a page");
+	if (!pages) {
+		machine.invalidations++;
+		return;
+	}
 	if (cpu.tlb_range && pages > MAX_TLBI_RANGE_PAGES)
 		broken("tlbi-range", "%lu pages do not fit into one instruction",
 		       pages);
@@ -433,8 +448,6 @@ static void tlbi_range(const char *op, u64 start, u64 pages, int level,
 		machine.invalidations++;
 		return;
 	}
-	/* It counts from the page that @start lies in */
-	start &= ~(PAGE_SIZE - 1);
 	machine_tlbi(op, start, start + pages * PAGE_SIZE - 1, level);
 }
 
@@ -444,7 +457,7 @@ static void machine_dsb(const char *kind)
 	unsigned int to = 0;
 	unsigned int i;
 
-	if (!strncmp(kind, "nsh", 3))
+	if (!strncmp(kind, "nsh", 3) || strstr(kind, "ld"))
 		return;		/* says nothing to other CPUs */
 
 	machine.unsynchronized |= machine.unpublished;

@@ -198,8 +198,8 @@ static bool in_swapper_pgdir(void *p);
 static void machine_dsb(const char *kind);
 static void machine_isb(void);
 static void machine_tlbi(const char *op, u64 start, u64 last, int level);
-static void tlbi_range(const char *op, u64 start, u64 pages, int level,
-		       bool lpa2);
+static void tlbi_range(const char *op, u64 start, u64 pages, u64 stride,
+		       int level, bool lpa2);
 
 #define READ_ONCE(x)		(*(const volatile __typeof__(x) *)seen_read(&(x)))
 #define WRITE_ONCE(x, val)	live_store(&(x), pte_val(val), false)
@@ -213,7 +213,7 @@ static void tlbi_range(const char *op, u64 start, u64 pages, int level,
 #define MAX_TLBI_RANGE_PAGES	BIT(21)	/* Arm ARM: SCALE 3, NUM 31 */
 #define system_supports_tlb_range() (cpu.tlb_range)
 #define __flush_tlb_range_op(op, start, pages, stride, asid, level, user, lpa2) \
-	tlbi_range(#op, start, pages, level, lpa2)
+	tlbi_range(#op, start, pages, stride, level, lpa2)
 
 static inline void flush_tlb_all(void)
 {

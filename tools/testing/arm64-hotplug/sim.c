@@ -32,8 +32,9 @@
 #undef min
 #undef max
 
-/* Normal memory, not executable; where LPA2 is, bits 9:8 hold address bits */
-#define PROT	(BIT(54) | BIT(53) | BIT(10) | PTE_MAYBE_SHARED | 3)
+/* A bit of each attribute that may be lost: nG, software's; where LPA2 is, bits 9:8 hold address bits */
+#define PROT	(BIT(55) | BIT(54) | BIT(53) | BIT(51) | BIT(11) | BIT(10) | BIT(2) | \
+		 PTE_MAYBE_SHARED | 3)
 
 #define PAGES(size)	((long)((size) >> PAGE_SHIFT))
 
@@ -524,8 +525,9 @@ static bool do_map_once(const struct op *op, u64 first, u64 last,
 	unsigned int flags = 0;
 	int ret;
 
-	if (op->flags & F_SKEW)
-		pa ^= PAGE_SIZE;
+	pa ^= (op->flags & F_SKEW ? PAGE_SIZE : 0) |
+	      (op->flags & F_SKEWC ? CONT_PTE_SIZE : 0) |
+	      (op->flags & F_SKEWM ? PMD_SIZE : 0);
 	if (!taken) {
 		model_map(first, last, pa, op->flags, runs, &nr);
 		if (sim.nr_runs + nr >= MAX_RUNS)
@@ -1047,10 +1049,12 @@ static bool generate(struct op *op, struct source *source)
 	op->verb = MAP;
 	op->flags = b & 3;
 	b = random_byte(source);
-	op->flags |= (b & 1 ? F_EXEC : 0) | ((b & 0x0e) == 0x0e ? F_SKEW : 0);
+	op->flags |= b & 1 ? F_EXEC : 0;
+	if ((b & 0x0e) == 0x0e)
+		op->flags |= b & 0x10 ? F_SKEWM : b & 0x20 ? F_SKEWC : F_SKEW;
 	if (length > PAGES(PMD_SIZE) && random_byte(source) &
 	    (length > 4 * PAGES(PMD_SIZE) ? 0xff : 0x0f))
-		op->flags &= ~(F_NOBLOCK | F_SKEW);
+		op->flags &= ~(F_NOBLOCK | F_SKEW | F_SKEWC);
 	if (op->fail == FAIL_EACH && length > 4 * PAGES(PMD_SIZE))
 		op->fail = 9;
 	return true;

@@ -38,6 +38,8 @@ enum window { LIN, VMM, NR_WINDOWS };
 #define F_BOOT		0x100	/* a memmap of reserved pages, as boot memory's */
 #define F_LATE		0x400	/* a memmap's range begins within its first page ... */
 #define F_EARLY		0x800	/* ... ends within its last: subsections share them */
+#define F_SKEWC		0x1000	/* a contiguous group of pages off */
+#define F_SKEWM		0x2000	/* a block (PMD) off, as memory on 64K may be */
 #define F_UNCHECKED	0x200	/* a caller's mistake: has to warn, and no more */
 
 #define FAIL_EACH	255

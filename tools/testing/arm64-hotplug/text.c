@@ -31,6 +31,7 @@ static const struct {
 	{ "norange", F_NORANGE }, { "erratum", F_ERRATUM },
 	{ "boot", F_BOOT }, { "unchecked", F_UNCHECKED },
 	{ "late", F_LATE }, { "early", F_EARLY },
+	{ "skewc", F_SKEWC }, { "skewm", F_SKEWM },
 };
 
 #define NR_FLAGS	ARRAY_SIZE(flags)
