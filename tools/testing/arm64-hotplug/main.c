@@ -20,6 +20,7 @@
 #include "sim.h"
 
 #define SEQUENCE	128	/* operations */
+#define DEVICES_SHARE	100
 
 struct report *report;
 
@@ -266,21 +267,42 @@ static void run_directed(const void *arg)
 
 /* ---- random sequences ---- */
 
+static struct source random_source(unsigned long i)
+{
+	/* splitmix64, Steele et al. 2014: no two sequences are alike */
+	uint64_t z = seed * 0x9e3779b97f4a7c15 + i * 0xbf58476d1ce4e5b9;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return (struct source) { .state = (z ^ z >> 31) | 1 };
+}
+
 static void run_random(const void *arg)
 {
 	unsigned long end = report->calls + nr_calls;
 	unsigned long i;
 
 	for (i = 0; report->calls < end; i++) {
-		/* splitmix64, Steele et al. 2014: no two sequences are alike */
-		uint64_t z = seed * 0x9e3779b97f4a7c15 + i * 0xbf58476d1ce4e5b9;
-		struct source source = { 0 };
+		struct source source = random_source(i);
 
-		z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-		z = (z ^ z >> 27) * 0x94d049bb133111eb;
-		source.state = (z ^ z >> 31) | 1;
 		alarm(20);
 		random_sequence(geo, fallback, &source, SEQUENCE);
+	}
+	(void)arg;
+}
+
+/* Devices that share sections. All of it is looked at after each, which takes its time */
+static void run_devices(const void *arg)
+{
+	unsigned long end = report->calls + nr_calls / DEVICES_SHARE;
+	unsigned long i;
+
+	for (i = 0; report->calls < end; i++) {
+		struct source source = random_source(i);
+
+		alarm(20);
+		geo->reset(fallback);
+		geo->random_devices(&source);
 	}
 	(void)arg;
 }
@@ -295,7 +317,7 @@ static bool run_geometry(void)
 
 	for (unsigned int i = 0; i < nr_directed_cases; i++)
 		nr += is_for(&directed_cases[i]);
-	printf("    KTAP version 1\n    1..%u\n", nr + (nr_calls > 0));
+	printf("    KTAP version 1\n    1..%u\n", nr + 2 * (nr_calls > 0));
 
 	nr = 0;
 	for (unsigned int i = 0; i < nr_directed_cases; i++) {
@@ -324,6 +346,16 @@ static bool run_geometry(void)
 			 report->calls - calls, seed);
 		if (!ok)
 			explain();
+		result(ok, ++nr, name);
+		if (!ok && first_only)
+			return false;
+
+		calls = report->calls;
+		ok = in_child(run_devices, NULL, false);
+		if (!ok)
+			printf("    # rule: %s\n    # %s\n", report->rule, report->text);
+		snprintf(name, sizeof(name), "devices # %lu come and go, SEED=%lu",
+			 report->calls - calls, seed);
 		result(ok, ++nr, name);
 	}
 	return counts->failed == failed;

@@ -4,11 +4,10 @@
 
 usage: mutants.py ENGINE OUT [NAME...]
 
-A mutant is a name, what stands in the engine (once), and what to put there. A
-line of KTAP for each names the rule that caught it.
+A mutant is a name, what stands in the engine or in hotplug.c (once), and what to put
+there. A line of KTAP for each names the rule that caught it.
 """
 import os
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -140,30 +139,47 @@ MUTANTS = [
     ('tables executable', '\tif (walk->flags & HOTPLUG_NO_EXEC)', '\tif (0)'),
     ('address encoded without its high bits', '\tpteval_t val = __phys_to_pte_val(__pa(table))', '\tpteval_t val = (__pa(table) & PAGE_MASK & 0xffffffffffff)'),
     ('tables not counted', '\twalk->nr_tables++;\n', ''),
+
+    # hotplug.c: the memmap of subsections
+    ('memmap not widened to what is dead', '\twiden_to_dead(&start, &end);\n', ''),
+    ('widened over a neighbour below', 'while (lo && !test_bit(lo - 1, usage->subsection_map))',
+     'while (lo)'),
+    ('widened over a neighbour above', 'hi = find_next_bit(usage->subsection_map,\n'
+     '\t\t\t\t   SUBSECTIONS_PER_SECTION, hi);', 'hi = SUBSECTIONS_PER_SECTION;'),
+    ('not widened in a section that is empty', '\t\tlo = 0;\n\t\thi = SUBSECTIONS_PER_SECTION;',
+     '\t\t;'),
+    ('memmap of the next section forgotten',
+     '\tunused_memmap.end = max(unused_memmap.end, end);\n', ''),
+    ('memmap taken again with the next removal', '\tunused_memmap.end = 0;\n', ''),
+    ('altmap forgotten', 'unused_memmap.altmap = altmap;', 'unused_memmap.altmap = NULL;'),
+    ('batch of its own not finished', '\t\thotplug_batch_finish(&own);\n', ''),
 ]
 
 
 def try_mutant(job):
     """Build and run one; return its name, and the rule or what else happened."""
     number, (name, old, new), engine, out = job
-    with open(engine, encoding='utf-8') as file:
-        text = file.read()
-    if text.count(old) != 1:
-        return name, None, f'what it changes stands {text.count(old)} times in {engine}'
-    directory = f'{out}/{number}'
+    directory = os.path.abspath(f'{out}/{number}')
     os.makedirs(directory, exist_ok=True)
-    shutil.copy(os.path.join(os.path.dirname(engine), 'hotplug.h'), directory)
-    mutant = os.path.abspath(f'{directory}/hotplug_pgtable.c')
-    with open(mutant, 'w', encoding='utf-8') as file:
-        file.write(text.replace(old, new))
+    there = 0
+    for part in ('hotplug.h', 'hotplug.c', os.path.basename(engine)):
+        with open(os.path.join(os.path.dirname(engine), part), encoding='utf-8') as file:
+            text = file.read()
+        there += text.count(old)
+        with open(f'{directory}/{part}', 'w', encoding='utf-8') as file:
+            file.write(text.replace(old, new))
+    if there != 1:
+        return name, None, f'what it changes stands {there} times in {engine} and beside it'
+    mutant = f'{directory}/{os.path.basename(engine)}'
     here = os.path.dirname(os.path.abspath(__file__))
     environment = {k: v for k, v in os.environ.items()
                    if k not in ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'GEOMETRY', 'SEED')}
     environment.update(OPS='100000', JOBS='1', FIRST='1')
     for geometry in GEOMETRIES:
-        build = os.path.abspath(f'{directory}/{geometry}')
+        build = f'{directory}/{geometry}'
         make = subprocess.run(
             ['make', '-s', '-C', here, build + '/sim', 'O=' + build, 'ENGINE=' + mutant,
+             f'HOTPLUG={directory}/hotplug.c',
              'EXTRA=-O1 -w', 'COVERAGE=', 'GEOMETRIES=' + geometry],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
             env=environment)

@@ -25,6 +25,7 @@
 #define hotplug_batch_finish	PASTE(hotplug_batch_finish, NAME)
 #define map_hotplug_range	PASTE(map_hotplug_range, NAME)
 #define unmap_hotplug_range	PASTE(unmap_hotplug_range, NAME)
+#define vmemmap_free		PASTE(vmemmap_free, NAME)
 #define hotplug_range_splits_leaf PASTE(hotplug_range_splits_leaf, NAME)
 
 #include ENGINE
@@ -1060,6 +1061,8 @@ static bool generate(struct op *op, struct source *source)
 	return true;
 }
 
+#include "memmap.c"
+
 /* ---- what is mapped, as text: "FIRST..END kind", in the units of operations ---- */
 
 static void leaves(char *to, size_t size)
@@ -1111,4 +1114,5 @@ const struct geometry this_geometry = {
 	.generate = generate,
 	.finish = finish,
 	.leaves = leaves,
+	.random_devices = random_devices,
 };

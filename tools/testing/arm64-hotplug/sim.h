@@ -89,6 +89,7 @@ struct geometry {
 	bool (*generate)(struct op *op, struct source *source);
 	void (*finish)(bool everything_goes);
 	void (*leaves)(char *text, size_t size);
+	void (*random_devices)(struct source *source);
 };
 
 /* page, contiguous pages, block (PMD), contiguous blocks, what is above (PUD) */
