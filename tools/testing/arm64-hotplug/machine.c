@@ -325,7 +325,9 @@ static void __free_pages(struct page *page, unsigned int order)
 		       page->order, order);
 
 	page->owner = FREE;
-	page->lru.next = page->lru.prev = NULL;
+	/* Nobody has a right to what was in it */
+	page->lru.next = NULL;
+	page->lru.prev = NULL;
 	page->private = ~0UL;
 	pool->in_use--;
 	if (pool == &machine.table_pool) {

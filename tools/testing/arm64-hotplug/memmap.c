@@ -33,7 +33,7 @@ static struct mem_section {
 
 #define MEMMAP			(sim.region[VMM].anchor)
 #define page_to_pfn(p)		(((unsigned long)(p) - MEMMAP) / sizeof(struct memmap_page))
-#define pfn_to_page(pfn)	((struct memmap_page *)(MEMMAP + (pfn) * sizeof(struct memmap_page)))
+#define pfn_to_page(pfn)	((struct memmap_page *)MEMMAP + (pfn))
 #define __pfn_to_section(pfn)	(&sections[(pfn) / PAGES_PER_SECTION])
 #define subsection_map_index(pfn) ((pfn) % PAGES_PER_SECTION / PAGES_PER_SUBSECTION)
 #define test_bit(n, map)	((map)[(n) / 64] >> ((n) % 64) & 1)
@@ -220,7 +220,8 @@ static void random_device(struct device *d, struct source *source)
 {
 	unsigned int all = NR_SECTIONS * SUBSECTIONS_PER_SECTION;
 	unsigned int first = (random_byte(source) << 8 | random_byte(source)) % all;
-	unsigned int nr = 1 + random_byte(source) % (random_byte(source) & 1 ? 6 : SUBSECTIONS_PER_SECTION);
+	unsigned int few = random_byte(source) & 1 ? 6 : SUBSECTIONS_PER_SECTION;
+	unsigned int nr = 1 + random_byte(source) % few;
 	unsigned int b = random_byte(source);
 	struct vmem_altmap *altmap = b & 1 && !machine.altmap.alloc ? &machine.altmap : NULL;
 	unsigned long pfn, end, at;
