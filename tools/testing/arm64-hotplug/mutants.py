@@ -146,8 +146,7 @@ MUTANTS = [
      'while (lo)'),
     ('widened over a neighbour above', 'hi = find_next_bit(usage->subsection_map,\n'
      '\t\t\t\t   SUBSECTIONS_PER_SECTION, hi);', 'hi = SUBSECTIONS_PER_SECTION;'),
-    ('not widened in a section that is empty', '\t\tlo = 0;\n\t\thi = SUBSECTIONS_PER_SECTION;',
-     '\t\t;'),
+    ('not widened in a section that is empty', '} else {\n\t\tlo = 0;', '} else if (0) {\n\t\tlo = 0;'),
     ('memmap of the next section forgotten',
      '\tunused_memmap.end = max(unused_memmap.end, end);\n', ''),
     ('memmap taken again with the next removal', '\tunused_memmap.end = 0;\n', ''),

@@ -33,7 +33,7 @@
 #undef min
 #undef max
 
-/* A bit of each attribute that may be lost: nG, software's; where LPA2 is, bits 9:8 hold address bits */
+/* A bit of each attribute that may be lost. With LPA2 bits 9:8 are of the address */
 #define PROT	(BIT(55) | BIT(54) | BIT(53) | BIT(51) | BIT(11) | BIT(10) | BIT(2) | \
 		 PTE_MAYBE_SHARED | 3)
 

@@ -169,7 +169,9 @@ static unsigned long movable_pages_free(void)
 	return sum;
 }
 
-/* A DIMM with no more pages left free than the kernel keeps in reserve, as long as there is room elsewhere */
+/* A DIMM with no more pages left free than the kernel keeps in reserve goes, as long as
+ * there is room elsewhere
+ */
 TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 {
 	struct dimm d = { .id = "d1", .size = 2 * block_size(), .addr = ADDRESS + 2 * GiB };
