@@ -181,9 +181,11 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 {
 	const char *s = getenv("SECONDS");
 	int seconds = s ? atoi(s) : 15, cycles = 0, status;
+	/* Shared with the other */
 	int *rounds = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	time_t until = time(NULL) + seconds;
+	int *stop = rounds + 1, *plugged = rounds + 2, i;
 	pid_t pid, hog = 0;
 	char block[128];
 
@@ -199,14 +201,17 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		if (hog && give_way())
 			_exit(1);
 		block_path(block, sizeof(block), ADDRESS, "state");
-		for (;;) {
-			/* One that begins when there is nothing to meet does not count */
-			int met = !access(block, F_OK);
+		while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+			/* One that meets nothing, neither then nor later, does not count */
+			int before = __atomic_load_n(plugged, __ATOMIC_RELAXED);
+			bool met = !access(block, F_OK);
 
 			if (variant->round())
 				_exit(1);
+			met |= before != __atomic_load_n(plugged, __ATOMIC_RELAXED);
 			__atomic_add_fetch(rounds, met, __ATOMIC_RELAXED);
 		}
+		_exit(0);
 	}
 	/* A slow machine may take longer for its first round */
 	while (time(NULL) < until ||
@@ -216,6 +221,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		d.size = variant->online ? 2 * block_size() : 4 * GiB;
 		d.node = variant->apart && two_nodes();
 		ASSERT_EQ(0, dimm_plug(&d));
+		__atomic_add_fetch(plugged, 1, __ATOMIC_RELAXED);
 		if (variant->online)
 			ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
 		if (hog)
@@ -227,11 +233,17 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	}
 	/* Alive and well until now */
 	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
-	kill(-pid, SIGKILL);
-	waitpid(pid, &status, 0);
 	if (hog) {
 		kill(hog, SIGKILL);
 		waitpid(hog, NULL, 0);
+	}
+	/* Killed in the middle of it, vmalloc() would log that it could not go on */
+	__atomic_store_n(stop, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < 10 * PATIENCE && !waitpid(pid, &status, WNOHANG); i++)
+		usleep(100000);
+	if (i == 10 * PATIENCE) {
+		kill(-pid, SIGKILL);
+		waitpid(pid, &status, 0);
 	}
 	/* What it may have left half way */
 	write_file(CPU1, "1");
