@@ -20,7 +20,7 @@
 #include "sim.h"
 
 #define SEQUENCE	128	/* operations */
-#define DEVICES_SHARE	100
+#define DEVICES_SHARE	100	/* operations for each that is of devices */
 
 struct report *report;
 

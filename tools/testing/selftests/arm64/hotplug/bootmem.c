@@ -11,7 +11,7 @@
 /* Each block is refused, with a message that names it, and stays online */
 TEST(offline_refused)
 {
-	char *before = picture(), *after, message[128];
+	char *before = picture(), message[128];
 	uint64_t step = block_size(), at;
 	int named = 0;
 
@@ -34,8 +34,7 @@ TEST(offline_refused)
 	}
 	ASSERT_LT(0, named);
 
-	after = picture();
-	EXPECT_EQ(0, same_picture(before, after));
+	EXPECT_EQ(0, same_picture(before));
 	EXPECT_EQ(0, log_clean());
 }
 

@@ -21,8 +21,7 @@
 
 FIXTURE(busy) {
 	struct dimm dimm;
-	char *before;
-	long free_kb;
+	struct state before;
 };
 
 FIXTURE_SETUP(busy)
@@ -33,23 +32,14 @@ FIXTURE_SETUP(busy)
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	log_start();
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 	ASSERT_EQ(0, dimm_plug(&self->dimm));
 }
 
 FIXTURE_TEARDOWN(busy)
 {
-	char *after = picture();
-	long kb = free_kb();
-
-	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
-	EXPECT_LT(labs(kb - self->free_kb), noise_kb(2048)) {
-		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
-	}
-	free(after);
-	free(self->before);
 }
 
 /* A process's pages are migrated away by device_del, whatever kind they are of */

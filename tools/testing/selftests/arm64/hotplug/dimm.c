@@ -13,8 +13,7 @@
 #include "util.h"
 
 FIXTURE(dimm) {
-	char *before;
-	long free_kb;
+	struct state before;
 };
 
 FIXTURE_SETUP(dimm)
@@ -22,24 +21,14 @@ FIXTURE_SETUP(dimm)
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	log_start();
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 }
 
 FIXTURE_TEARDOWN(dimm)
 {
-	char *after = picture();
-	long kb;
-
-	EXPECT_EQ(0, same_picture(self->before, after));
-	EXPECT_EQ(0, log_clean());
 	/* Nodes that were online once keep a little; a lost memmap is 16 KiB per MiB */
-	kb = free_kb();
-	EXPECT_LT(labs(kb - self->free_kb), noise_kb(2048)) {
-		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
-	}
-	free(after);
-	free(self->before);
+	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
+	EXPECT_EQ(0, log_clean());
 }
 
 /* Plug, put online, offline, unplug */
@@ -296,29 +285,19 @@ TEST_F_TIMEOUT(order, of_removal, 600)
 
 /* QEMU has no part in it */
 FIXTURE(device) {
-	char *before;
-	long free_kb;
+	struct state before;
 };
 
 FIXTURE_SETUP(device)
 {
 	log_start();
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 }
 
 FIXTURE_TEARDOWN(device)
 {
-	char *after = picture();
-	long kb = free_kb();
-
-	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
-	EXPECT_LT(labs(kb - self->free_kb), noise_kb(2048)) {
-		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
-	}
-	free(after);
-	free(self->before);
 }
 
 /* A device's own memory, which has a memmap and no linear map (DEVICE_PRIVATE), comes

@@ -81,8 +81,7 @@ static int workers_failed(void)
 }
 
 FIXTURE(faults) {
-	char *before;
-	long free_kb;
+	struct state before;
 };
 
 FIXTURE_SETUP(faults)
@@ -92,22 +91,13 @@ FIXTURE_SETUP(faults)
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	log_start();
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 }
 
 FIXTURE_TEARDOWN(faults)
 {
-	char *after = picture();
-	long kb = free_kb();
-
-	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, state_same(&self->before, 2 * noise_kb(1024)));
 	EXPECT_EQ(0, log_sound());
-	EXPECT_LT(labs(kb - self->free_kb), 2 * noise_kb(1024)) {
-		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
-	}
-	free(after);
-	free(self->before);
 }
 
 /* A pc-dimm: refused or taken whole, and then it comes out again */
@@ -119,7 +109,6 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 		/* Of two blocks, so that half of it can have been added */
 		struct dimm d = { .id = "d0", .size = 2 * block_size() };
 		int i, hit, present;
-		char *now;
 
 		ASSERT_EQ(0, workers_fail_nth(n));
 		ASSERT_EQ(0, dimm_insert(&d));
@@ -134,11 +123,9 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 		missed = hit ? 0 : missed + 1;
 		refused += !present;
 		ASSERT_EQ(0, dimm_unplug(&d));
-		now = picture();
-		ASSERT_EQ(0, same_picture(self->before, now)) {
+		ASSERT_EQ(0, same_picture(self->before.picture)) {
 			TH_LOG("after the failure of allocation %d", n);
 		}
-		free(now);
 	}
 	EXPECT_LT(0, refused);
 	TH_LOG("%d adds, %d refused", n / step, refused);
@@ -201,7 +188,6 @@ TEST_F_TIMEOUT(faults, removal, 3600)
 		struct dimm d = { .id = "d0", .size = block_size() };
 		int i, hit, stays;
 		uint64_t *p;
-		char *now;
 
 		ASSERT_EQ(0, dimm_plug(&d));
 		ASSERT_EQ(0, block_set(d.addr, "online_movable"));
@@ -222,11 +208,9 @@ TEST_F_TIMEOUT(faults, removal, 3600)
 			ASSERT_EQ(0, dimm_unplug(&d));
 		ASSERT_EQ(0, wrong(p, size));
 		munmap(p, size);
-		now = picture();
-		ASSERT_EQ(0, same_picture(self->before, now)) {
+		ASSERT_EQ(0, same_picture(self->before.picture)) {
 			TH_LOG("after the failure of allocation %d", n);
 		}
-		free(now);
 	}
 	EXPECT_LT(0, met);
 	TH_LOG("%d removals, %d allocations failed, %d refused", n - 1, met, refused);
@@ -279,12 +263,9 @@ TEST_F_TIMEOUT(faults, memremap_pages, 3600)
 	if (access(PMEM "/" NVDIMM, F_OK))
 		SKIP(return, "needs an nvdimm, and ndctl if that has labels");
 	write_file(PMEM "/unbind", NVDIMM);
-	free(self->before);
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 	for (n = 1; n < MANY && !left; n += step) {
 		int ret;
-		char *now;
 
 		ASSERT_EQ(0, fail_nth("self", n));
 		ret = write_file(PMEM "/bind", NVDIMM);
@@ -293,11 +274,9 @@ TEST_F_TIMEOUT(faults, memremap_pages, 3600)
 		refused += !!ret;
 		if (!access(PMEM "/" NVDIMM, F_OK))
 			ASSERT_EQ(0, write_file(PMEM "/unbind", NVDIMM));
-		now = picture();
-		ASSERT_EQ(0, same_picture(self->before, now)) {
+		ASSERT_EQ(0, same_picture(self->before.picture)) {
 			TH_LOG("after the failure of allocation %d", n);
 		}
-		free(now);
 	}
 	EXPECT_LT(0, refused);
 	EXPECT_NE(0, left);
@@ -317,12 +296,9 @@ TEST_F_TIMEOUT(faults, kmem, 3600)
 	/* Its own driver has it by now; kmem is told that it may */
 	ASSERT_EQ(0, write_file(KMEM "/new_id", DAX));
 	ASSERT_EQ(0, write_file(DAX_BUS "/drivers/device_dax/unbind", DAX));
-	free(self->before);
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 	for (n = 1; n < MANY && !left; n += step) {
 		int ret;
-		char *now;
 
 		ASSERT_EQ(0, fail_nth("self", n));
 		ret = write_file(KMEM "/bind", DAX);
@@ -331,11 +307,9 @@ TEST_F_TIMEOUT(faults, kmem, 3600)
 		refused += !!ret;
 		if (!access(KMEM "/" DAX, F_OK))
 			ASSERT_EQ(0, write_file(KMEM "/unbind", DAX));
-		now = picture();
-		ASSERT_EQ(0, same_picture(self->before, now)) {
+		ASSERT_EQ(0, same_picture(self->before.picture)) {
 			TH_LOG("after the failure of allocation %d", n);
 		}
-		free(now);
 	}
 	EXPECT_LT(0, refused);
 	EXPECT_NE(0, left);

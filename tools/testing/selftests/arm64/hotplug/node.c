@@ -26,8 +26,7 @@ static long node_kb(void)
 }
 
 FIXTURE(node) {
-	char *before;
-	long free_kb;
+	struct state before;
 };
 
 FIXTURE_SETUP(node)
@@ -48,23 +47,13 @@ FIXTURE_SETUP(node)
 	}
 	ASSERT_FALSE(node_is_there());
 	log_start();
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 }
 
 FIXTURE_TEARDOWN(node)
 {
-	char *after = picture();
-	long kb;
-
-	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, state_same(&self->before, noise_kb(512)));
 	EXPECT_EQ(0, log_clean());
-	kb = free_kb();
-	EXPECT_LT(labs(kb - self->free_kb), noise_kb(512)) {
-		TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
-	}
-	free(after);
-	free(self->before);
 }
 
 /* Two DIMMs, one for each kind of zone, make a node; it goes with the last of them,

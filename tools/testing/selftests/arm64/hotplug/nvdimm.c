@@ -167,11 +167,6 @@ static const char *missing(void)
 	return NULL;
 }
 
-struct state {
-	char *picture;
-	long free_kb;
-};
-
 /* An NVDIMM without namespaces, which may begin and end at any subsection */
 static int begin(struct state *before)
 {
@@ -179,8 +174,7 @@ static int begin(struct state *before)
 	    run("ndctl enable-region all") || write_file(REGION "/align", "0x200000"))
 		return -1;
 	log_start();
-	before->picture = picture();
-	before->free_kb = free_kb();
+	state_take(before);
 	return 0;
 }
 
@@ -192,17 +186,8 @@ static long shadow_kb(void)
 
 static void end(struct __test_metadata *_metadata, struct state *before)
 {
-	char *after = picture();
-	long kb;
-
-	EXPECT_EQ(0, same_picture(before->picture, after));
+	EXPECT_EQ(0, state_same(before, noise_kb(1024) + shadow_kb()));
 	EXPECT_EQ(0, log_clean());
-	kb = free_kb();
-	EXPECT_LT(labs(kb - before->free_kb), noise_kb(1024) + shadow_kb()) {
-		TH_LOG("%ld kB free, %ld kB before", kb, before->free_kb);
-	}
-	free(after);
-	free(before->picture);
 }
 
 /* ---- one namespace ---- */
@@ -364,7 +349,7 @@ TEST_F_TIMEOUT(kmem, devdax_and_back, 600)
 	unsigned long nodes = 1UL << self->node;
 	const size_t size = 64 * MiB;
 	struct namespace ns;
-	char *devdax, *again;
+	char *devdax;
 	uint64_t *p;
 	size_t i;
 	int n;
@@ -396,9 +381,7 @@ TEST_F_TIMEOUT(kmem, devdax_and_back, 600)
 		EXPECT_EQ(size / sizeof(*p), i);
 		munmap(p, size);
 
-		again = picture();
-		EXPECT_EQ(0, same_picture(devdax, again));
-		free(again);
+		EXPECT_EQ(0, same_picture(devdax));
 		ASSERT_EQ(0, dax_use(&ns));
 	}
 	ASSERT_EQ(0, ns_destroy(&ns));

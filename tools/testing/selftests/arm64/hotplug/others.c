@@ -20,6 +20,10 @@
 #define DEBUGFS		"/sys/kernel/debug"
 #define IMAGE		"/boot/Image"
 
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
 static char buffer[1 << 20];
 
 static int read_from(const char *path, off_t at)

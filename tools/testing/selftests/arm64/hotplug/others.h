@@ -6,10 +6,6 @@
 #ifndef OTHERS_H
 #define OTHERS_H
 
-#ifndef MADV_SOFT_OFFLINE
-#define MADV_SOFT_OFFLINE	101
-#endif
-
 #define CPU1	"/sys/devices/system/cpu/cpu1/online"
 
 int dump_tables(void);		/* CONFIG_PTDUMP_DEBUGFS */

@@ -6,6 +6,7 @@
  * memory is as it was.
  */
 #define _GNU_SOURCE
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -56,8 +57,7 @@ static pid_t hog_cpu(void)
 }
 
 FIXTURE(race) {
-	char *before;
-	long free_kb;
+	struct state before;
 };
 
 FIXTURE_VARIANT(race) {
@@ -157,39 +157,31 @@ FIXTURE_SETUP(race)
 		SKIP(return, "needs %s", variant->needs);
 	bpf_gone();
 	log_start();
-	self->before = picture();
-	self->free_kb = free_kb();
+	state_take(&self->before);
 }
 
 FIXTURE_TEARDOWN(race)
 {
-	char *after = picture();
-	long kb = free_kb();
-
-	EXPECT_EQ(0, same_picture(self->before, after));
+	EXPECT_EQ(0, state_same(&self->before, variant->spoils ? LONG_MAX : 4096));
 	EXPECT_EQ(0, log_clean());
-	if (!variant->spoils)
-		EXPECT_LT(labs(kb - self->free_kb), 4096) {
-			TH_LOG("%ld kB free, %ld kB before", kb, self->free_kb);
-		}
-	free(after);
-	free(self->before);
 }
 
 /* While the other goes round, memory comes and goes, and nothing comes of it */
 TEST_F_TIMEOUT(race, add_remove, 900)
 {
 	const char *s = getenv("SECONDS");
-	int seconds = s ? atoi(s) : 15, cycles = 0, status;
-	/* Shared with the other */
-	int *rounds = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int seconds = s ? atoi(s) : 15, cycles = 0, status, i;
+	struct shared {
+		int rounds;	/* of the other, that met something */
+		int plugged;
+		int stop;
+	} *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	time_t until = time(NULL) + seconds;
-	int *stop = rounds + 1, *plugged = rounds + 2, i;
 	pid_t pid, hog = 0;
 	char block[128];
 
-	ASSERT_NE(MAP_FAILED, rounds);
+	ASSERT_NE(MAP_FAILED, shared);
 	if (variant->starved)
 		ASSERT_LT(0, (hog = hog_cpu()));
 	pid = fork();
@@ -201,27 +193,27 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		if (hog && give_way())
 			_exit(1);
 		block_path(block, sizeof(block), ADDRESS, "state");
-		while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+		while (!__atomic_load_n(&shared->stop, __ATOMIC_RELAXED)) {
 			/* One that meets nothing, neither then nor later, does not count */
-			int before = __atomic_load_n(plugged, __ATOMIC_RELAXED);
+			int before = __atomic_load_n(&shared->plugged, __ATOMIC_RELAXED);
 			bool met = !access(block, F_OK);
 
 			if (variant->round())
 				_exit(1);
-			met |= before != __atomic_load_n(plugged, __ATOMIC_RELAXED);
-			__atomic_add_fetch(rounds, met, __ATOMIC_RELAXED);
+			met |= before != __atomic_load_n(&shared->plugged, __ATOMIC_RELAXED);
+			__atomic_add_fetch(&shared->rounds, met, __ATOMIC_RELAXED);
 		}
 		_exit(0);
 	}
 	/* A slow machine may take longer for its first round */
 	while (time(NULL) < until ||
-	       (!__atomic_load_n(rounds, __ATOMIC_RELAXED) && time(NULL) < until + 300)) {
+	       (!__atomic_load_n(&shared->rounds, __ATOMIC_RELAXED) && time(NULL) < until + 300)) {
 		struct dimm d = { .id = "d0", .addr = ADDRESS };
 
 		d.size = variant->online ? 2 * block_size() : 4 * GiB;
 		d.node = variant->apart && two_nodes();
 		ASSERT_EQ(0, dimm_plug(&d));
-		__atomic_add_fetch(plugged, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&shared->plugged, 1, __ATOMIC_RELAXED);
 		if (variant->online)
 			ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
 		if (hog)
@@ -238,7 +230,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		waitpid(hog, NULL, 0);
 	}
 	/* Killed in the middle of it, vmalloc() would log that it could not go on */
-	__atomic_store_n(stop, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&shared->stop, 1, __ATOMIC_RELAXED);
 	for (i = 0; i < 10 * PATIENCE && !waitpid(pid, &status, WNOHANG); i++)
 		usleep(100000);
 	if (i == 10 * PATIENCE) {
@@ -249,9 +241,9 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	write_file(CPU1, "1");
 	unload_kernel();
 	bpf_gone();
-	TH_LOG("%d times added and removed, %d rounds of the other", cycles, *rounds);
+	TH_LOG("%d times added and removed, %d rounds of the other", cycles, shared->rounds);
 	EXPECT_LT(0, cycles);
-	EXPECT_LT(0, *rounds);
+	EXPECT_LT(0, shared->rounds);
 }
 
 TEST_HARNESS_MAIN

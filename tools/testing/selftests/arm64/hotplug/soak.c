@@ -216,7 +216,7 @@ int main(int argc, char **argv)
 	unsigned int seed, i;
 	const unsigned int n = ARRAY_SIZE(actions);
 	int failed = 0, steps = 0;
-	char *before, *after;
+	char *before;
 	long free_before, lost;
 
 	if (argc > 2)
@@ -271,8 +271,7 @@ int main(int argc, char **argv)
 		failed |= !!blocks_wait(vmem_property("memaddr"), 16 * GiB, 0, PATIENCE);
 	}
 	write_file(MEMORY "/auto_online_blocks", "offline");
-	after = picture();
-	failed |= same_picture(before, after) || log_sound();
+	failed |= same_picture(before) || log_sound();
 	/* Nodes that were there once keep a little */
 	lost = free_before - free_kb();
 	failed |= lost > noise_kb(8192);

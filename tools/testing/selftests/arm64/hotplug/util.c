@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,8 +14,6 @@
 #include <unistd.h>
 
 #include "util.h"
-
-#define SLABS	"/sys/kernel/slab"
 
 static int complain(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
@@ -646,18 +643,40 @@ static char *new_lines(const char *before, const char *after)
 	return t.s;
 }
 
-int same_picture(const char *before, const char *after)
+int same_picture(const char *before)
 {
-	char *gone, *new;
+	char *after = picture(), *gone, *new;
+	int ret = strcmp(before, after) ? -1 : 0;
 
-	if (!strcmp(before, after))
-		return 0;
-	gone = new_lines(after, before);
-	new = new_lines(before, after);
-	complain("no longer there:\n%sthere now:\n%s", gone, new);
-	free(gone);
-	free(new);
-	return -1;
+	if (ret) {
+		gone = new_lines(after, before);
+		new = new_lines(before, after);
+		complain("no longer there:\n%sthere now:\n%s", gone, new);
+		free(gone);
+		free(new);
+	}
+	free(after);
+	return ret;
+}
+
+void state_take(struct state *state)
+{
+	free(state->picture);
+	state->picture = picture();
+	state->free_kb = free_kb();
+}
+
+int state_same(struct state *state, long kb)
+{
+	int ret = same_picture(state->picture);
+	long now_kb = free_kb();
+
+	free(state->picture);
+	state->picture = NULL;
+	if (labs(now_kb - state->free_kb) < kb)
+		return ret;
+	return complain("%ld kB free, %ld kB before, may differ by %ld", now_kb,
+			state->free_kb, kb);
 }
 
 char *new_mappings(const char *before, const char *after)
@@ -735,7 +754,12 @@ long meminfo_kb(const char *name)
 /* Merged caches have links to what they share */
 static int is_cache(const struct dirent *d)
 {
-	return d->d_type == DT_DIR;
+	return d->d_type == DT_DIR && d->d_name[0] != '.';
+}
+
+int slab_caches(struct dirent ***names)
+{
+	return scandir(SLABS, names, is_cache, alphasort);
 }
 
 /* Slabs without an object are freed, and with them what KASAN holds back in quarantine */
@@ -743,7 +767,7 @@ static void shrink_slabs(void)
 {
 	struct dirent **names;
 	char path[512];
-	int i, n = scandir(SLABS, &names, is_cache, alphasort);
+	int i, n = slab_caches(&names);
 
 	for (i = 0; i < n; i++) {
 		snprintf(path, sizeof(path), SLABS "/%s/shrink", names[i]->d_name);

@@ -8,6 +8,7 @@
 #ifndef UTIL_H
 #define UTIL_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -112,13 +113,30 @@ size_t wrong(const uint64_t *p, size_t size);
  * the firmware's map and the memory blocks. Malloc'ed text.
  */
 char *picture(void);
-/* 0 if equal; else -1 and the lines that differ go to stderr */
-int same_picture(const char *before, const char *after);
+/* 0 if it is equal to that one; else -1 and the lines that differ go to stderr */
+int same_picture(const char *before);
+
+/* What memory was: take it again and what was taken before is forgotten */
+struct state {
+	char *picture;
+	long free_kb;
+};
+
+void state_take(struct state *state);
+/*
+ * 0 if the picture is the same and free memory differs by less than @kb; else -1.
+ * Forgets it.
+ */
+int state_same(struct state *state, long kb);
 /*
  * How what is mapped in @after and was not in @before is mapped: a line for each
  * run of like leaves, "start-end MiB level attributes", malloc'ed.
  */
 char *new_mappings(const char *before, const char *after);
+
+/* The directories in SLABS of all caches there are, by scandir(), whose result this is */
+int slab_caches(struct dirent ***names);
+#define SLABS	"/sys/kernel/slab"
 
 /* kB free, per-CPU lists included, once caches and batched work are drained */
 long free_kb(void);
