@@ -44,7 +44,9 @@ static struct {
 /*
  * Whether @need pages for page tables and memmap can be had without dipping into
  * what the kernel keeps for others: free pages and what can be reclaimed, but not
- * those of ZONE_MOVABLE.
+ * those of ZONE_MOVABLE. Four times the high watermark stay: taking many boosts the
+ * watermarks by up to 1.5 times the high one (vm.watermark_boost_factor) and fills
+ * the lists of each CPU, and the memory blocks' devices come on top.
  */
 static bool pages_to_spare(unsigned long need)
 {
@@ -52,7 +54,7 @@ static bool pages_to_spare(unsigned long need)
 	struct zone *zone;
 
 	for_each_populated_zone(zone) {
-		unsigned long have, anon, keep = high_wmark_pages(zone);
+		unsigned long have, anon, keep = 4 * high_wmark_pages(zone);
 
 		if (zone_idx(zone) > ZONE_NORMAL)
 			continue;

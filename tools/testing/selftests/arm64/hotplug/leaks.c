@@ -140,22 +140,23 @@ static long total(const struct cache *caches)
 }
 
 /*
- * Say which caches have at least @least objects more in use than before; those of the
- * slab that a CPU allocates from are counted as in use
+ * Say which caches have at least @least objects more in use than before, and that beyond
+ * the slabs that CPUs allocate from: all of such a slab is counted as in use
  */
 static int name_caches(const struct cache *before, const struct cache *after, long least)
 {
+	long more, cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	const struct cache *was;
 	int n = 0;
 
 	for (; *after->name; after++) {
 		for (was = before; *was->name && strcmp(was->name, after->name); was++)
 			;
-		if (after->objects - was->objects < least ||
-		    after->objects - was->objects < 2 * after->per_slab)
+		more = after->objects - was->objects;
+		if (more < least || more < cpus * after->per_slab + least / 10)
 			continue;
-		fprintf(stderr, "# %ld objects more (%ld) in %s\n",
-			after->objects - was->objects, after->objects, after->name);
+		fprintf(stderr, "# %ld objects more (%ld) in %s\n", more, after->objects,
+			after->name);
 		n++;
 	}
 	return n;

@@ -38,19 +38,26 @@ static int give_way(void)
 	return stay_on_first_cpu() || sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
-/* Stopped, until it is told to go on */
+/*
+ * Stopped, until it is told to go on, for some seconds: a removal that has to wait for
+ * whom it keeps from running would wait for minutes
+ */
 static pid_t hog_cpu(void)
 {
 	pid_t pid = fork();
+	time_t until;
 	int status;
 
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (stay_on_first_cpu())
 			_exit(1);
-		raise(SIGSTOP);
-		for (;;)
-			;
+		for (;;) {
+			raise(SIGSTOP);
+			until = time(NULL) + 4;
+			while (time(NULL) < until)
+				;
+		}
 	}
 	return pid > 0 && waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status) ?
 	       pid : -1;

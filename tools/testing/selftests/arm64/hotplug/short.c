@@ -23,19 +23,43 @@ FIXTURE_VARIANT(shortage) {
 FIXTURE_VARIANT_ADD(shortage, far_too_large) { .size = 150 * GiB };
 FIXTURE_VARIANT_ADD(shortage, too_large) { .size = 64 * GiB };
 FIXTURE_VARIANT_ADD(shortage, fits) { .size = 4 * GiB };
-/* Sizes about what fits, where it fails late or not at all */
-FIXTURE_VARIANT_ADD(shortage, border_8) { .size = 8 * GiB };
-FIXTURE_VARIANT_ADD(shortage, border_9) { .size = 9 * GiB };
-FIXTURE_VARIANT_ADD(shortage, border_10) { .size = 10 * GiB };
-FIXTURE_VARIANT_ADD(shortage, border_11) { .size = 11 * GiB };
-FIXTURE_VARIANT_ADD(shortage, border_12) { .size = 12 * GiB };
+
+static const char *missing(void)
+{
+	if (qmp_open())
+		return "needs QEMU's monitor at " PORT_QMP;
+	if (meminfo_kb("MemTotal") > 300 * 1024)
+		return "needs a machine of 256 MiB";
+	return NULL;
+}
+
+/* With 36 address bits the linear map holds 32 GiB */
+static bool beyond(uint64_t size)
+{
+	return size > 32 * GiB && !va_bits_beyond(37);
+}
+
+/* A struct page is 64 bytes; page tables come on top */
+static uint64_t memmap_of(uint64_t size)
+{
+	return size / getpagesize() * 64;
+}
+
+/* Wait until an add of @dimm has succeeded or was refused because of @why: which */
+static bool comes(const struct dimm *dimm, const char *why)
+{
+	int blocks = dimm->size / block_size(), i;
+
+	for (i = 0; i < PATIENCE * 10 && !log_has(why) &&
+		    blocks_present(dimm->addr, dimm->size) != blocks; i++)
+		usleep(100000);
+	return !log_has(why);
+}
 
 FIXTURE_SETUP(shortage)
 {
-	if (qmp_open())
-		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
-	if (meminfo_kb("MemTotal") > 300 * 1024)
-		SKIP(return, "needs a machine of 256 MiB");
+	if (missing())
+		SKIP(return, "%s", missing());
 	log_start();
 	state_take(&self->before);
 }
@@ -51,38 +75,82 @@ TEST_F_TIMEOUT(shortage, add, 600)
 {
 	struct dimm large = { .id = "large", .size = variant->size };
 	struct dimm small = { .id = "small", .size = block_size() };
-	int blocks = large.size / block_size(), i;
-	/* With 36 address bits the linear map holds 32 GiB */
-	bool beyond = large.size > 32 * GiB && !va_bits_beyond(37);
-	const char *why = beyond ? "exceeds maximum addressable range" : "-ENOMEM";
-	/* A struct page is 64 bytes; page tables come on top */
-	long memmap_kb = large.size / getpagesize() * 64 / KiB;
+	const char *why = beyond(large.size) ? "exceeds maximum addressable range" : "-ENOMEM";
+	int blocks = large.size / block_size();
+	bool fits;
 
 	ASSERT_EQ(0, dimm_insert(&large));
-	for (i = 0; i < PATIENCE * 10; i++) {
-		if (log_has(why) || blocks_present(large.addr, large.size) == blocks)
-			break;
-		usleep(100000);
-	}
-	if (log_has(why)) {
-		EXPECT_EQ(0, blocks_present(large.addr, large.size));
-	} else {
-		ASSERT_EQ(blocks, blocks_present(large.addr, large.size));
-		TH_LOG("fits");
-	}
+	fits = comes(&large, why);
+	ASSERT_EQ(fits ? blocks : 0, blocks_present(large.addr, large.size));
 	/* A small one has its place behind the large one */
-	if (log_has(why) && !beyond) {
+	if (!fits && !beyond(large.size)) {
 		ASSERT_EQ(0, dimm_plug(&small));
 		ASSERT_EQ(0, blocks_set(small.addr, small.size, "online_movable"));
 		ASSERT_EQ(0, dimm_unplug(&small));
 	}
 	/* It is not refused for nothing, nor is too much of it taken */
-	if (memmap_kb > self->before.free_kb)
-		EXPECT_TRUE(log_has(why));
-	if (memmap_kb < self->before.free_kb / 2)
-		EXPECT_FALSE(log_has(why));
+	if (memmap_of(large.size) / KiB > self->before.free_kb)
+		EXPECT_FALSE(fits);
+	if (memmap_of(large.size) / KiB < self->before.free_kb / 2)
+		EXPECT_TRUE(fits);
 	ASSERT_EQ(0, dimm_eject(&large));
 	dimm_gone(&large, 10);
+}
+
+FIXTURE(brim) {
+	struct state before;
+};
+
+FIXTURE_SETUP(brim)
+{
+	if (missing())
+		SKIP(return, "%s", missing());
+	log_start();
+	state_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(brim)
+{
+	EXPECT_EQ(0, state_same(&self->before, 2048));
+	EXPECT_EQ(0, log_clean());
+}
+
+/* The largest that is not refused leaves enough for everybody else to go on */
+TEST_F_TIMEOUT(brim, add, 1200)
+{
+	struct dimm d = { .id = "d0", .size = block_size() };
+	uint64_t step;
+	bool fits;
+	int i;
+
+	/* So that the memmap of a step is 1 MiB, or that of a block */
+	while (memmap_of(d.size) < MiB)
+		d.size *= 2;
+	step = d.size;
+	d.size *= self->before.free_kb * KiB / memmap_of(step);
+	if (!va_bits_beyond(37) && d.size > 16 * GiB)
+		d.size = 16 * GiB;
+
+	for (;; d.size -= step) {
+		d.addr = 0;
+		ASSERT_EQ(0, dimm_insert(&d));
+		fits = comes(&d, "-ENOMEM");
+		if (fits)
+			break;
+		ASSERT_EQ(0, dimm_eject(&d));
+		dimm_gone(&d, 10);
+		ASSERT_EQ(0, log_clean());
+		ASSERT_LT(step, d.size);
+		log_start();
+	}
+	ASSERT_EQ(d.size / block_size(), blocks_present(d.addr, d.size));
+	TH_LOG("free: %ld MiB before, of which the memmap takes %d MiB; then %ld MiB",
+	       self->before.free_kb / 1024, (int)(memmap_of(d.size) / MiB),
+	       meminfo_kb("MemFree") / 1024);
+	/* Programs start, and all of sysfs is read */
+	for (i = 0; i < 10; i++)
+		ASSERT_EQ(0, system("ls -lR " MEMORY " >/dev/null"));
+	ASSERT_EQ(0, dimm_unplug(&d));
 }
 
 TEST_HARNESS_MAIN

@@ -122,11 +122,16 @@ static void qmp_keep_event(void)
 
 int qmp_open(void)
 {
+	int until = now() + PATIENCE;
+
 	if (qmp_fd >= 0)
 		return 0;
-	qmp_fd = open(PORT_QMP, O_RDWR);
-	if (qmp_fd < 0)
-		return -1;
+	/* One at a time has it, perhaps a child of the last test that is still to die */
+	while ((qmp_fd = open(PORT_QMP, O_RDWR)) < 0) {
+		if (errno != EBUSY || now() > until)
+			return -1;
+		nap(100);
+	}
 	/*
 	 * The greeting comes once per boot, to whoever opens first, and later
 	 * openers may find what an earlier one did not read.
