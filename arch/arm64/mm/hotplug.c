@@ -44,9 +44,9 @@ static struct {
 /*
  * Whether @need pages for page tables and memmap can be had without dipping into
  * what the kernel keeps for others: free pages and what can be reclaimed, but not
- * those of ZONE_MOVABLE. Four times the high watermark stay: taking many boosts the
- * watermarks by up to 1.5 times the high one (vm.watermark_boost_factor) and fills
- * the lists of each CPU, and the memory blocks' devices come on top.
+ * those of ZONE_MOVABLE. As much again stays: taking many pages boosts watermarks by
+ * up to a page block or 1.5 times the high one (vm.watermark_boost_factor) and fills
+ * the lists of each CPU, and memory blocks have devices.
  */
 static bool pages_to_spare(unsigned long need)
 {
@@ -54,10 +54,13 @@ static bool pages_to_spare(unsigned long need)
 	struct zone *zone;
 
 	for_each_populated_zone(zone) {
-		unsigned long have, anon, keep = 4 * high_wmark_pages(zone);
+		unsigned long have, anon, keep = high_wmark_pages(zone), more = 3 * keep;
 
 		if (zone_idx(zone) > ZONE_NORMAL)
 			continue;
+		if (zone_managed_pages(zone) >= 4 * pageblock_nr_pages)
+			more += pageblock_nr_pages;
+		keep += min(need, more);
 		anon = zone_page_state(zone, NR_ZONE_INACTIVE_ANON) +
 		       zone_page_state(zone, NR_ZONE_ACTIVE_ANON);
 		anon = min(anon, swap);

@@ -112,17 +112,22 @@ static long slab_number(const char *cache, const char *file)
 	return read_file(path, buf, sizeof(buf)) > 0 ? atol(buf) : 0;
 }
 
-/* Objects in use, by cache, the last of which has no name; malloc'ed */
+/*
+ * Objects in use, by cache, the last of which has no name; malloc'ed. Not of dentries,
+ * inodes and what else is there until it is reclaimed.
+ */
 static struct cache *count_objects(void)
 {
 	struct dirent **names;
 	int n = slab_caches(&names), i;
-	struct cache *caches = calloc(n > 0 ? n + 1 : 1, sizeof(*caches));
+	struct cache *caches = calloc(n > 0 ? n + 1 : 1, sizeof(*caches)), *c = caches;
 
 	for (i = 0; i < n; i++) {
-		snprintf(caches[i].name, sizeof(caches[i].name), "%.63s", names[i]->d_name);
-		caches[i].objects = slab_number(names[i]->d_name, "objects");
-		caches[i].per_slab = slab_number(names[i]->d_name, "objs_per_slab");
+		if (!slab_number(names[i]->d_name, "reclaim_account")) {
+			snprintf(c->name, sizeof(c->name), "%.63s", names[i]->d_name);
+			c->objects = slab_number(names[i]->d_name, "objects");
+			c++->per_slab = slab_number(names[i]->d_name, "objs_per_slab");
+		}
 		free(names[i]);
 	}
 	if (n >= 0)

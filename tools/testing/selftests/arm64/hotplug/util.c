@@ -818,7 +818,7 @@ long free_kb(void)
 
 long noise_kb(long kb)
 {
-	long slabs_kb = 32 * getpagesize() / 1024;
+	long slabs_kb = 48 * getpagesize() / 1024;
 
 	return kb > slabs_kb ? kb : slabs_kb;
 }
