@@ -44,9 +44,10 @@ static struct {
 /*
  * Whether @need pages for page tables and memmap can be had without dipping into
  * what the kernel keeps for others: free pages and what can be reclaimed, but not
- * those of ZONE_MOVABLE. As much again stays: taking many pages boosts watermarks by
- * up to a page block or 1.5 times the high one (vm.watermark_boost_factor) and fills
- * the lists of each CPU, and memory blocks have devices.
+ * those of ZONE_MOVABLE or CMA; what is not free of CMA may be what could be reclaimed.
+ * As much again stays: taking many pages boosts watermarks by up to a page block or
+ * 1.5 times the high one (vm.watermark_boost_factor) and fills the lists of each CPU,
+ * and memory blocks have devices.
  */
 static bool pages_to_spare(unsigned long need)
 {
@@ -54,7 +55,8 @@ static bool pages_to_spare(unsigned long need)
 	struct zone *zone;
 
 	for_each_populated_zone(zone) {
-		unsigned long have, anon, keep = high_wmark_pages(zone), more = 3 * keep;
+		unsigned long cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
+		unsigned long have, lru, anon, keep = high_wmark_pages(zone), more = 3 * keep;
 
 		if (zone_idx(zone) > ZONE_NORMAL)
 			continue;
@@ -65,9 +67,10 @@ static bool pages_to_spare(unsigned long need)
 		       zone_page_state(zone, NR_ZONE_ACTIVE_ANON);
 		anon = min(anon, swap);
 		swap -= anon;
-		have = zone_page_state(zone, NR_FREE_PAGES) + anon +
-		       zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
-		       zone_page_state(zone, NR_ZONE_ACTIVE_FILE);
+		lru = anon + zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
+		      zone_page_state(zone, NR_ZONE_ACTIVE_FILE);
+		have = zone_page_state(zone, NR_FREE_PAGES) + lru;
+		have -= min(have, cma + min(lru, zone_cma_pages(zone) - cma));
 		if (have > keep + need)
 			return true;
 		if (have > keep)

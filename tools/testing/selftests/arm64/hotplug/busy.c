@@ -7,11 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../../../../mm/gup_test.h"
 #include "../../kselftest_harness.h"
 #include "util.h"
 
@@ -288,6 +291,197 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 	EXPECT_FALSE(on_dimm(&self->dimm, p));
 	EXPECT_EQ(0, wrong(p, size));
 	munmap(p, size);
+}
+
+/* Pages that a device may write to for long (FOLL_LONGTERM) leave memory that may go,
+ * when they are pinned, and nothing holds that up
+ */
+TEST_F_TIMEOUT(busy, pinned_for_long_leaves, 600)
+{
+	struct pin_longterm_test pin = { .flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE };
+	int fd = open(DEBUGFS "/gup_test", O_RDWR);
+	const size_t size = 64 * 1024;
+	uint64_t *p, *seen, at;
+
+	if (fd < 0) {
+		dimm_unplug(&self->dimm);
+		SKIP(return, "needs CONFIG_GUP_TEST");
+	}
+	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	seen = malloc(size);
+	ASSERT_NE(MAP_FAILED, p);
+	fill(p, size);
+	ASSERT_TRUE(on_dimm(&self->dimm, p));
+
+	pin.addr = (uintptr_t)p;
+	pin.size = size;
+	ASSERT_EQ(0, ioctl(fd, PIN_LONGTERM_TEST_START, &pin));
+	EXPECT_FALSE(on_dimm(&self->dimm, p));
+	at = physical(p);
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
+
+	/* As the device sees them, and where it saw them */
+	EXPECT_EQ(0, wrong(p, size));
+	EXPECT_EQ(at, physical(p));
+	at = (uintptr_t)seen;
+	ASSERT_EQ(0, ioctl(fd, PIN_LONGTERM_TEST_READ, &at));
+	EXPECT_EQ(0, memcmp(p, seen, size));
+	ASSERT_EQ(0, ioctl(fd, PIN_LONGTERM_TEST_STOP));
+	close(fd);
+	free(seen);
+	munmap(p, size);
+}
+
+/* An area that drivers share with pages that can move, here more than half of memory:
+ * so many of a process's pages are there unless there is ZONE_MOVABLE
+ */
+#define AREA		DEBUGFS "/cma/reserved"
+#define AREA_USER	(16 * MiB)
+
+FIXTURE(cma) {
+	struct dimm dimm;
+	struct state before;
+	uint64_t start, end;
+	uint64_t *p;
+};
+
+static uint64_t area_number(const char *file)
+{
+	char buf[32];
+
+	return read_file(file, buf, sizeof(buf)) < 0 ? 0 : strtoull(buf, NULL, 10);
+}
+
+static int area_write(const char *file, uint64_t pages)
+{
+	char buf[32];
+
+	snprintf(buf, sizeof(buf), "%d", (int)pages);
+	return write_file(file, buf);
+}
+
+/* The driver takes all that no other has of the area */
+static int area_take(void)
+{
+	return area_write(AREA "/alloc", area_number(AREA "/maxchunk"));
+}
+
+static int area_give(void)
+{
+	return area_write(AREA "/free", area_number(AREA "/count"));
+}
+
+/* How much of the process's memory is at [start, end) */
+static size_t lies_in(const uint64_t *p, uint64_t start, uint64_t end)
+{
+	size_t i, n = 0, page = getpagesize();
+
+	for (i = 0; i < AREA_USER; i += page) {
+		uint64_t at = physical((const char *)p + i);
+
+		n += at >= start && at < end ? page : 0;
+	}
+	return n;
+}
+
+static size_t lies_on(const struct dimm *dimm, const uint64_t *p)
+{
+	return lies_in(p, dimm->addr, dimm->addr + dimm->size);
+}
+
+FIXTURE_SETUP(cma)
+{
+	self->dimm = (struct dimm) { .id = "d0", .size = 2 * block_size(), .addr = ADDRESS };
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	if (access(AREA "/alloc", W_OK))
+		SKIP(return, "needs CONFIG_CMA_DEBUGFS and cma= of more than half of memory");
+	self->start = area_number(AREA "/base_pfn") * getpagesize();
+	self->end = self->start + area_number(AREA "/count") * getpagesize();
+	log_start();
+	state_take(&self->before);
+	self->p = mmap(NULL, AREA_USER, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->p);
+	madvise(self->p, AREA_USER, MADV_NOHUGEPAGE);
+	ASSERT_EQ(0, dimm_plug(&self->dimm));
+}
+
+FIXTURE_TEARDOWN(cma)
+{
+	EXPECT_EQ(0, lies_on(&self->dimm, self->p));
+	EXPECT_EQ(0, wrong(self->p, AREA_USER));
+	munmap(self->p, AREA_USER);
+	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
+	EXPECT_EQ(0, log_clean());
+}
+
+/* A process's memory leaves the area for the driver, and the DIMM for what is left */
+TEST_F_TIMEOUT(cma, taken, 600)
+{
+	fill(self->p, AREA_USER);
+	ASSERT_LT(0, lies_in(self->p, self->start, self->end));
+	ASSERT_EQ(0, area_take());
+	EXPECT_EQ(0, lies_in(self->p, self->start, self->end));
+	EXPECT_EQ(0, wrong(self->p, AREA_USER));
+	madvise(self->p, AREA_USER, MADV_DONTNEED);
+
+	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	fill(self->p, AREA_USER);
+	ASSERT_EQ(AREA_USER, lies_on(&self->dimm, self->p));
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
+	EXPECT_EQ(0, lies_in(self->p, self->start, self->end));
+	EXPECT_EQ(0, area_give());
+}
+
+/* What leaves the DIMM may stay in the area until the driver wants that */
+TEST_F_TIMEOUT(cma, free, 600)
+{
+	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+	fill(self->p, AREA_USER);
+	ASSERT_EQ(AREA_USER, lies_on(&self->dimm, self->p));
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
+	EXPECT_LT(0, lies_in(self->p, self->start, self->end));
+	EXPECT_EQ(0, wrong(self->p, AREA_USER));
+	ASSERT_EQ(0, area_take());
+	EXPECT_EQ(0, lies_in(self->p, self->start, self->end));
+	EXPECT_EQ(0, area_give());
+}
+
+/* The driver takes and gives while the DIMM comes and goes */
+TEST_F_TIMEOUT(cma, at_once, 900)
+{
+	int i, status, taken, fds[2];
+	pid_t pid;
+
+	fill(self->p, AREA_USER);
+	ASSERT_EQ(0, pipe2(fds, O_NONBLOCK));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		char stop;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(fds[1]);
+		/* With a page on its way, it is refused */
+		for (taken = 0; read(fds[0], &stop, 1); )
+			taken += !area_take() && !area_give();
+		_exit(!taken);
+	}
+	close(fds[0]);
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
+		usleep(500000);
+		ASSERT_EQ(0, dimm_unplug(&self->dimm));
+		EXPECT_EQ(0, wrong(self->p, AREA_USER));
+		ASSERT_EQ(0, dimm_plug(&self->dimm));
+	}
+	close(fds[1]);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, dimm_unplug(&self->dimm));
 }
 
 /* DIMMs that may stay, as they are in a zone where the kernel puts data of its own: what

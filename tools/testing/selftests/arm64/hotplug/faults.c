@@ -18,7 +18,6 @@
 #include "../../kselftest_harness.h"
 #include "util.h"
 
-#define DEBUGFS		"/sys/kernel/debug"
 #define NOTIFIER	DEBUGFS "/notifier-error-inject/memory/actions"
 #define NVDIMM		"namespace0.0"
 #define DAX		"dax0.0"

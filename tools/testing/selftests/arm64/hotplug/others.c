@@ -17,7 +17,6 @@
 #include "others.h"
 #include "util.h"
 
-#define DEBUGFS		"/sys/kernel/debug"
 #define IMAGE		"/boot/Image"
 
 #ifndef MADV_SOFT_OFFLINE

@@ -25,6 +25,7 @@
 
 #define PORT_QMP	"/dev/port/qmp"
 #define MEMORY		"/sys/devices/system/memory"
+#define DEBUGFS		"/sys/kernel/debug"
 
 /* Waiting is cheap where nothing hangs, and TCG with lockdep is slow */
 #define PATIENCE	120	/* seconds */
