@@ -113,7 +113,8 @@ static void unmap_linear(unsigned long start, u64 size,
  * Context: process context, mem_hotplug_lock held for write. Sleeps.
  *
  * Return: 0, -E2BIG if the linear map cannot hold the range, -EEXIST if any
- * of it is there already, -ENOMEM. On error nothing has changed.
+ * of it is there already, -ENOMEM. On error nothing has changed, except that
+ * memblock may no longer say no-map of what it knows of the range.
  */
 int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 {
@@ -124,8 +125,9 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 	unsigned long tables = 0;
 	int ret;
 
+	ret = -E2BIG;
 	if (!mhp_range_allowed(start, size, true))
-		return -E2BIG;
+		goto out;
 
 	if (can_set_direct_map())
 		flags |= HOTPLUG_NO_BLOCK | HOTPLUG_NO_CONT;
@@ -134,16 +136,14 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 	if (!enough_memory(size, params, flags))
 		goto out;
 
-	ret = memblock_clear_nomap(start, size);
-	if (ret)
-		goto out;
-
 	ret = map_hotplug_range(va, va + size, start, params->pgprot, flags,
 				&tables);
 	if (ret)
 		goto out;
 
-	ret = __add_pages(nid, PHYS_PFN(start), PHYS_PFN(size), params);
+	ret = memblock_clear_nomap(start, size);
+	if (!ret)
+		ret = __add_pages(nid, PHYS_PFN(start), PHYS_PFN(size), params);
 	if (ret) {
 		struct hotplug_batch batch;
 

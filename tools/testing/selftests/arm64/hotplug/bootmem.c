@@ -13,7 +13,7 @@ TEST(offline_refused)
 {
 	char *before = picture(), message[128];
 	uint64_t step = block_size(), at;
-	int named = 0;
+	int named = 0, online = 0;
 
 	ASSERT_NE(0, step);
 	log_start();
@@ -21,6 +21,7 @@ TEST(offline_refused)
 	for (at = 0; at < 16 * GiB; at += step) {
 		if (!blocks_in_state(at, step, "online"))
 			continue;
+		online++;
 		ASSERT_EQ(-1, block_set(at, "offline"));
 		/* One with holes, or with unmovable data, is refused before us */
 		if (errno == EINVAL || errno == EBUSY)
@@ -32,6 +33,8 @@ TEST(offline_refused)
 			 (unsigned long long)at, (unsigned long long)(at + step - 1));
 		EXPECT_TRUE(log_has(message));
 	}
+	if (!online)
+		SKIP(return, "no boot memory below 16 GiB");
 	ASSERT_LT(0, named);
 
 	EXPECT_EQ(0, same_picture(before));

@@ -396,7 +396,8 @@ FIXTURE_SETUP(cma)
 	self->dimm = (struct dimm) { .id = "d0", .size = 2 * block_size(), .addr = ADDRESS };
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
-	if (access(AREA "/alloc", W_OK))
+	if (access(AREA "/alloc", W_OK) ||
+	    meminfo_kb("CmaTotal") <= meminfo_kb("MemTotal") / 2)
 		SKIP(return, "needs CONFIG_CMA_DEBUGFS and cma= of more than half of memory");
 	self->start = area_number(AREA "/base_pfn") * getpagesize();
 	self->end = self->start + area_number(AREA "/count") * getpagesize();
