@@ -17,7 +17,12 @@ GIVEN := $(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
 	GEOMETRY=$(GIVEN)
 MINUTES ?= 10
+NUMBERS := $(foreach v,MINUTES REPS,$(if $($v),$(if $(shell echo '$($v)' | grep -x '[1-9][0-9]*'),,$v=$($v))))
+$(if $(strip $(NUMBERS)),$(error $(strip $(NUMBERS)) is not a number from 1 on))
 T := tools/hotremove
+
+# Each uses all CPUs, and apt can only be run once at a time
+.NOTPARALLEL:
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tree guest kernel shell demo test kunit matrix soak arches sim mutants fuzz leaves bench \
@@ -81,6 +86,9 @@ fuzz: ## the simulator driven by libFuzzer, for SECONDS=60
 kunit: tree ## the engine's KUnit tests by the kernel's own tool, in a small kernel
 	@$(T)/kunit
 
+# What they build on takes one, or none
+matrix bisect-check bench: override GEOMETRY :=
+
 matrix: guest ## all tests on every geometry, fallback and DEBUG; goes on where it was (long)
 	@MATRIX_GEOMETRY='$(GIVEN)' GROUP='$(GROUP)' $(T)/matrix
 
@@ -95,8 +103,8 @@ arches: tree ## the generic changes on x86-64, riscv and s390
 	@$(T)/arches
 
 leaves: guest ## compare how stock and we map hot-added memory
-	@$(T)/kernel
-	@STOCK=1 $(T)/kernel
+	@STOCK= DEBUG= $(T)/kernel
+	@STOCK=1 DEBUG= $(T)/kernel
 	@$(T)/leaves
 
 ifdef HOST
@@ -111,12 +119,12 @@ bench: guest ## count what adding and removing costs, stock and ours (half an ho
 endif
 
 bench-check: guest ## one row of it, compared with what is on record
-	@GEOMETRY=4k-48 DEBUG= $(T)/kernel
+	@GEOMETRY=4k-48 DEBUG= STOCK= $(T)/kernel
 	@GEOMETRY=4k-48 DEBUG= STOCK=1 $(T)/kernel
 	@$(T)/bench check
 
 bad-input: guest ## that bad input gets one clear line
-	@$(T)/kernel
+	@STOCK= DEBUG= $(T)/kernel
 	@$(T)/bad-input
 
 check: tree ## checkpatch, sparse, coccicheck and their kin on the series
@@ -131,7 +139,8 @@ docs: tree ## the kernel's documentation build of ours, without a warning
 series: tree ## the mails to send, in build/series, checked with git am
 	@$(T)/series
 
-apply: setup ## put the series on a new BRANCH of your own git tree, KSRC
+apply: ## put the series on a new BRANCH of your own git tree, KSRC
+	@$(T)/setup apply
 	@$(T)/apply
 
 bisect-check: guest ## build and boot every commit of the series (takes long)

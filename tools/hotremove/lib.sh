@@ -2,6 +2,11 @@
 # What the host-side scripts share. Sourced with the repository as $PWD.
 set -eu
 
+# So that what a script has to do at its end is done
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 die() {
 	echo "error: $*" >&2
 	exit 1
@@ -31,6 +36,9 @@ run() {
 GEOMETRIES="4k-39 4k-48 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52"
 GEOMETRY=${GEOMETRY:-4k-48}
 KSRC=${KSRC:-}
+case $KSRC in
+*[[:space:]]*) die "KSRC='$KSRC': a path without spaces, please" ;;
+esac
 if [ -n "$KSRC" ]; then
 	base=build/ksrc-$(basename "$KSRC")
 else
@@ -51,6 +59,9 @@ fi
 CC="ccache ${CROSS_COMPILE}gcc"
 export CROSS_COMPILE
 
+case $GEOMETRY in
+*" "*) die "GEOMETRY='$GEOMETRY': one at a time" ;;
+esac
 case " $GEOMETRIES " in
 *" $GEOMETRY "*) ;;
 *) die "GEOMETRY=$GEOMETRY is none of: $GEOMETRIES" ;;
