@@ -47,7 +47,8 @@ static struct {
  * those of ZONE_MOVABLE or CMA; what is not free of CMA may be what could be reclaimed.
  * As much again stays: taking many pages boosts watermarks by up to a page block or
  * 1.5 times the high one (vm.watermark_boost_factor) and fills the lists of each CPU,
- * and memory blocks have devices.
+ * and memory blocks have devices. Slabs and processes' page tables take whole pages,
+ * however few fit between the watermarks: some hundred.
  */
 static bool pages_to_spare(unsigned long need)
 {
@@ -56,7 +57,8 @@ static bool pages_to_spare(unsigned long need)
 
 	for_each_populated_zone(zone) {
 		unsigned long cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
-		unsigned long have, lru, anon, keep = high_wmark_pages(zone), more = 3 * keep;
+		unsigned long have, lru, anon, keep = high_wmark_pages(zone);
+		unsigned long more = max(3 * keep, 512UL);
 
 		if (zone_idx(zone) > ZONE_NORMAL)
 			continue;

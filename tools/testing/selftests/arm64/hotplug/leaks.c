@@ -124,6 +124,11 @@ static struct cache *count_objects(void)
 
 	for (i = 0; i < n; i++) {
 		if (!slab_number(names[i]->d_name, "reclaim_account")) {
+			char shrink[512];
+
+			/* Of a slab that a CPU allocates from, all is counted as in use */
+			snprintf(shrink, sizeof(shrink), SLABS "/%s/shrink", names[i]->d_name);
+			write_file(shrink, "1");
 			snprintf(c->name, sizeof(c->name), "%.63s", names[i]->d_name);
 			c->objects = slab_number(names[i]->d_name, "objects");
 			c++->per_slab = slab_number(names[i]->d_name, "objs_per_slab");
@@ -146,7 +151,7 @@ static long total(const struct cache *caches)
 
 /*
  * Say which caches have at least @least objects more in use than before, and that beyond
- * the slabs that CPUs allocate from: all of such a slab is counted as in use
+ * the slabs that CPUs allocate from since they were shrunk, as to count takes memory, too
  */
 static int name_caches(const struct cache *before, const struct cache *after, long least)
 {
