@@ -13,7 +13,7 @@
 #include "../../kselftest_harness.h"
 #include "util.h"
 
-#define STACKS "/sys/kernel/debug/page_owner_stacks/show_stacks"
+#define STACKS DEBUGFS "/page_owner_stacks/show_stacks"
 
 /* Enough for what is allocated once, at first use, to be there */
 #define WARM_UP	10
@@ -124,11 +124,7 @@ static struct cache *count_objects(void)
 
 	for (i = 0; i < n; i++) {
 		if (!slab_number(names[i]->d_name, "reclaim_account")) {
-			char shrink[512];
-
-			/* Of a slab that a CPU allocates from, all is counted as in use */
-			snprintf(shrink, sizeof(shrink), SLABS "/%s/shrink", names[i]->d_name);
-			write_file(shrink, "1");
+			slab_shrink(names[i]->d_name);
 			snprintf(c->name, sizeof(c->name), "%.63s", names[i]->d_name);
 			c->objects = slab_number(names[i]->d_name, "objects");
 			c++->per_slab = slab_number(names[i]->d_name, "objs_per_slab");

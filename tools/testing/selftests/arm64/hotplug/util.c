@@ -586,7 +586,7 @@ char *picture(void)
 	FILE *f;
 
 	text_add(&t, "");
-	f = fopen("/sys/kernel/debug/kernel_page_tables", "r");
+	f = fopen(DEBUGFS "/kernel_page_tables", "r");
 	while (f && fgets(line, sizeof(line), f)) {
 		if (!strncmp(line, "---[", 4)) {
 			linear = strstr(line, "Linear Mapping start");
@@ -606,7 +606,7 @@ char *picture(void)
 	if (f)
 		fclose(f);
 
-	f = fopen("/sys/kernel/debug/memblock/memory", "r");
+	f = fopen(DEBUGFS "/memblock/memory", "r");
 	while (f && fgets(line, sizeof(line), f)) {
 		text_add(&t, "memblock ");
 		text_add(&t, line);
@@ -767,16 +767,21 @@ int slab_caches(struct dirent ***names)
 	return scandir(SLABS, names, is_cache, alphasort);
 }
 
-/* Slabs without an object are freed, and with them what KASAN holds back in quarantine */
+void slab_shrink(const char *cache)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), SLABS "/%s/shrink", cache);
+	write_file(path, "1");
+}
+
 static void shrink_slabs(void)
 {
 	struct dirent **names;
-	char path[512];
 	int i, n = slab_caches(&names);
 
 	for (i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), SLABS "/%s/shrink", names[i]->d_name);
-		write_file(path, "1");
+		slab_shrink(names[i]->d_name);
 		free(names[i]);
 	}
 	if (n >= 0)
@@ -938,7 +943,7 @@ int faults_on(void)
 	unsigned int i;
 
 	for (i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug%s", files[i][0]);
+		snprintf(path, sizeof(path), DEBUGFS "%s", files[i][0]);
 		if (access(path, W_OK) || write_file(path, files[i][1]))
 			return -1;
 	}
