@@ -44,7 +44,8 @@ static struct {
 /*
  * Whether @need pages for page tables and memmap can be had without dipping into
  * what the kernel keeps for others: free pages and what can be reclaimed, but not
- * those of ZONE_MOVABLE or CMA; what is not free of CMA may be what could be reclaimed.
+ * those of ZONE_MOVABLE or CMA; what is not free of CMA may be what could be reclaimed;
+ * nor what lower zones keep for lower addresses, and any for who cannot wait.
  * As much again stays: taking many pages boosts watermarks by up to a page block or
  * 1.5 times the high one (vm.watermark_boost_factor) and fills the lists of each CPU,
  * and memory blocks have devices. Slabs and processes' page tables take whole pages,
@@ -56,7 +57,8 @@ static bool pages_to_spare(unsigned long need)
 	struct zone *zone;
 
 	for_each_populated_zone(zone) {
-		unsigned long cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
+		unsigned long cma = zone_cma_pages(zone);
+		unsigned long free_cma = min(cma, zone_page_state(zone, NR_FREE_CMA_PAGES));
 		unsigned long have, lru, anon, keep = high_wmark_pages(zone);
 		unsigned long more = max(3 * keep, 512UL);
 
@@ -64,7 +66,8 @@ static bool pages_to_spare(unsigned long need)
 			continue;
 		if (zone_managed_pages(zone) >= 4 * pageblock_nr_pages)
 			more += pageblock_nr_pages;
-		keep += min(need, more);
+		keep += min(need, more) + zone->lowmem_reserve[ZONE_NORMAL] +
+			READ_ONCE(zone->nr_free_highatomic);
 		anon = zone_page_state(zone, NR_ZONE_INACTIVE_ANON) +
 		       zone_page_state(zone, NR_ZONE_ACTIVE_ANON);
 		anon = min(anon, swap);
@@ -72,7 +75,7 @@ static bool pages_to_spare(unsigned long need)
 		lru = anon + zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
 		      zone_page_state(zone, NR_ZONE_ACTIVE_FILE);
 		have = zone_page_state(zone, NR_FREE_PAGES) + lru;
-		have -= min(have, cma + min(lru, zone_cma_pages(zone) - cma));
+		have -= min(have, free_cma + min(lru, cma - free_cma));
 		if (have > keep + need)
 			return true;
 		if (have > keep)
@@ -115,8 +118,7 @@ static void unmap_linear(unsigned long start, u64 size,
  * Context: process context, mem_hotplug_lock held for write. Sleeps.
  *
  * Return: 0, -E2BIG if the linear map cannot hold the range, -EEXIST if any
- * of it is there already, -ENOMEM. On error nothing has changed, except that
- * memblock may no longer say no-map of what it knows of the range.
+ * of it is there already, -ENOMEM. On error nothing has changed.
  */
 int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 {
@@ -143,9 +145,7 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 	if (ret)
 		goto out;
 
-	ret = memblock_clear_nomap(start, size);
-	if (!ret)
-		ret = __add_pages(nid, PHYS_PFN(start), PHYS_PFN(size), params);
+	ret = __add_pages(nid, PHYS_PFN(start), PHYS_PFN(size), params);
 	if (ret) {
 		struct hotplug_batch batch;
 
@@ -344,10 +344,6 @@ static_assert(IS_ALIGNED(_PAGE_END(VA_BITS_MIN), PMD_SIZE));
 static_assert(IS_ALIGNED(MEMMAP_START(VA_BITS), PMD_SIZE));
 static_assert(IS_ALIGNED(MEMMAP_START(VA_BITS_MIN), PMD_SIZE));
 static_assert(IS_ALIGNED(VMEMMAP_END, PMD_SIZE));
-
-/* With blocks, sections share none: widen_to_dead() looks no further than its own */
-static_assert(!IS_ENABLED(CONFIG_ARM64_4K_PAGES) ||
-	      IS_ALIGNED(PAGES_PER_SECTION * sizeof(struct page), PMD_SIZE));
 
 /* A backing page is mapped once: detach_table() frees what it finds */
 static_assert(!IS_ENABLED(CONFIG_ARCH_WANT_OPTIMIZE_HUGETLB_VMEMMAP) &&
