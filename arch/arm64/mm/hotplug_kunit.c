@@ -182,13 +182,17 @@ static void expect_mapped(struct kunit *test, unsigned long at,
 	cpus_read_unlock();
 }
 
-/* Boot memory is refused by itself, before anybody asks whether it is offline */
+/*
+ * Boot memory is refused by itself, before anybody asks whether it is offline; and
+ * nothing is added over it
+ */
 static void boot_memory_stays(struct kunit *test)
 {
 	u64 size = memory_block_size_bytes();
 	u64 start = ALIGN_DOWN(__pa_symbol(_text), size);
 
 	KUNIT_EXPECT_EQ(test, remove_memory(start, size), -EPERM);
+	KUNIT_EXPECT_EQ(test, add_memory(0, start, size, MHP_NONE), -EEXIST);
 }
 
 /* Pages, contiguous pages, and blocks where they fit: there, and gone again */
@@ -332,6 +336,31 @@ static void splits_are_seen(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
 }
 
+/* Part of a leaf of the linear map cannot be removed; here there is just the map */
+static void splitting_removal_is_refused(struct kunit *test)
+{
+	u64 start = ALIGN(memblock_end_of_DRAM(), SZ_1G);
+	unsigned long va = __phys_to_virt(start), end = va + 2 * PMD_SIZE;
+	struct hotplug_batch batch;
+	int ret;
+
+	mem_hotplug_begin();
+	ret = map_hotplug_range(va, end, start, pgprot_device(PAGE_KERNEL),
+				HOTPLUG_NO_CONT, NULL);
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	if (!ret) {
+		KUNIT_EXPECT_EQ(test, arch_check_remove_memory(start, PMD_SIZE), 0);
+		KUNIT_EXPECT_EQ(test, arch_check_remove_memory(start, PMD_SIZE / 2), -EBUSY);
+		KUNIT_EXPECT_EQ(test, arch_check_remove_memory(start + PMD_SIZE / 2, PMD_SIZE),
+				-EBUSY);
+		hotplug_batch_init(&batch);
+		unmap_hotplug_range(va, end, _PAGE_OFFSET(vabits_actual), PAGE_END,
+				    HOTPLUG_LINEAR, &batch);
+		hotplug_batch_finish(&batch);
+	}
+	mem_hotplug_done();
+}
+
 /* A block of memmap that is still used in part stays, and is accounted once */
 static void memmap_goes_whole(struct kunit *test)
 {
@@ -359,29 +388,39 @@ static void memmap_goes_whole(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
 }
 
-/* Memory type and permissions are those that were asked for */
-static void attributes(struct kunit *test)
+static void expect_attributes(struct kunit *test, unsigned long size, pgprot_t prot,
+			      unsigned int attr, bool writable)
 {
 	struct ctx *ctx = test->priv;
-	unsigned long va = ctx->start;
+	unsigned long last = ctx->start + size - PAGE_SIZE;
 
-	KUNIT_ASSERT_EQ(test, map(ctx, 0, PAGE_SIZE, 0), 0);
-	KUNIT_EXPECT_EQ(test, ask(va, false) & PAR_ATTR,
-			FIELD_PREP(PAR_ATTR, MAIR_ATTR_NORMAL));
-	KUNIT_EXPECT_FALSE(test, ask(va, true) & SYS_PAR_EL1_F);
-	unmap(ctx, 0, PAGE_SIZE);
-
-	KUNIT_ASSERT_EQ(test, map_prot(ctx, 0, PAGE_SIZE, PAGE_KERNEL_RO, 0), 0);
-	KUNIT_EXPECT_FALSE(test, ask(va, false) & SYS_PAR_EL1_F);
-	KUNIT_EXPECT_TRUE(test, ask(va, true) & SYS_PAR_EL1_F);
-	unmap(ctx, 0, PAGE_SIZE);
-
-	KUNIT_ASSERT_EQ(test, map_prot(ctx, 0, PAGE_SIZE,
-				       pgprot_writecombine(PAGE_KERNEL), 0), 0);
-	KUNIT_EXPECT_EQ(test, ask(va, false) & PAR_ATTR,
-			FIELD_PREP(PAR_ATTR, MAIR_ATTR_NORMAL_NC));
-	unmap(ctx, 0, PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, map_prot(ctx, 0, size, prot, 0), 0);
+	KUNIT_EXPECT_EQ(test, ask(ctx->start, false) & PAR_ATTR, FIELD_PREP(PAR_ATTR, attr));
+	KUNIT_EXPECT_EQ(test, ask(last, false) & PAR_ATTR, FIELD_PREP(PAR_ATTR, attr));
+	KUNIT_EXPECT_FALSE(test, ask(last, false) & SYS_PAR_EL1_F);
+	KUNIT_EXPECT_EQ(test, !(ask(last, true) & SYS_PAR_EL1_F), writable);
+	unmap(ctx, 0, size);
 	KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
+}
+
+/* Memory type and permissions are those that were asked for, of pages and blocks */
+static void attributes(struct kunit *test)
+{
+	static const unsigned long sizes[] = {
+		PAGE_SIZE, CONT_PTE_SIZE, PMD_SIZE,
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		expect_attributes(test, sizes[i], PAGE_KERNEL, MAIR_ATTR_NORMAL, true);
+		expect_attributes(test, sizes[i], PAGE_KERNEL_RO, MAIR_ATTR_NORMAL, false);
+		expect_attributes(test, sizes[i], pgprot_writecombine(PAGE_KERNEL),
+				  MAIR_ATTR_NORMAL_NC, true);
+		/* As the linear map of memory that has tags */
+		if (system_supports_mte())
+			expect_attributes(test, sizes[i], pgprot_tagged(PAGE_KERNEL),
+					  MAIR_ATTR_NORMAL_TAGGED, true);
+	}
 }
 
 /* A table that reaches below the floor or above the ceiling is not ours to free */
@@ -484,6 +523,7 @@ static struct kunit_case hotplug_test_cases[] = {
 	KUNIT_CASE(add_over_mapping),
 	KUNIT_CASE(neighbours_stay),
 	KUNIT_CASE(splits_are_seen),
+	KUNIT_CASE(splitting_removal_is_refused),
 	KUNIT_CASE(memmap_goes_whole),
 	KUNIT_CASE(attributes),
 	KUNIT_CASE(shared_tables_stay),
