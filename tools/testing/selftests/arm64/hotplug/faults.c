@@ -4,7 +4,7 @@
  * allocation fails in turn (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC, /proc/PID/fail-nth),
  * and whatever could not be done has left no trace. Memory notifiers refuse
  * (CONFIG_MEMORY_NOTIFIER_ERROR_INJECT). EVERY=n in the environment takes every
- * n-th allocation of an add only.
+ * n-th allocation of an add only, from the one that FIRST says.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -27,9 +27,9 @@
 /* More than any add here makes */
 #define MANY	100000
 
-static int every(void)
+static int from_environment(const char *name)
 {
-	const char *s = getenv("EVERY");
+	const char *s = getenv(name);
 	int n = s ? atoi(s) : 1;
 
 	return n > 0 ? n : 1;
@@ -102,9 +102,9 @@ FIXTURE_TEARDOWN(faults)
 /* A pc-dimm: refused or taken whole, and then it comes out again */
 TEST_F_TIMEOUT(faults, dimm, 3600)
 {
-	int n, missed = 0, refused = 0, step = every();
+	int n, missed = 0, refused = 0, step = from_environment("EVERY");
 
-	for (n = 1; n < MANY && missed < 3; n += step) {
+	for (n = from_environment("FIRST"); n < MANY && missed < 3; n += step) {
 		/* Of two blocks, so that half of it can have been added */
 		struct dimm d = { .id = "d0", .size = 2 * block_size() };
 		int i, hit, present;
@@ -219,12 +219,12 @@ TEST_F_TIMEOUT(faults, removal, 3600)
 TEST_F_TIMEOUT(faults, virtio_mem, 3600)
 {
 	uint64_t addr = vmem_property("memaddr"), size = 2 * block_size();
-	int n, missed = 0, met = 0, step = every();
+	int n, missed = 0, met = 0, step = from_environment("EVERY");
 
 	if (!addr)
 		SKIP(return, "needs a virtio-mem device with the id vmem0");
 	write_file(MEMORY "/auto_online_blocks", "online_movable");
-	for (n = 1; n < MANY && missed < 3; n += step) {
+	for (n = from_environment("FIRST"); n < MANY && missed < 3; n += step) {
 		int i, hit;
 
 		ASSERT_EQ(0, workers_fail_nth(n));
@@ -255,7 +255,7 @@ TEST_F_TIMEOUT(faults, virtio_mem, 3600)
 /* memremap_pages(), here of persistent memory: a driver that is bound or not */
 TEST_F_TIMEOUT(faults, memremap_pages, 3600)
 {
-	int n, left = 0, refused = 0, step = every();
+	int n, left = 0, refused = 0, step = from_environment("EVERY");
 
 	/* One with labels has no namespace yet; one without has just this */
 	(void)!system("ndctl create-namespace -f -m raw -r region0 >/dev/null 2>&1");
@@ -263,7 +263,7 @@ TEST_F_TIMEOUT(faults, memremap_pages, 3600)
 		SKIP(return, "needs an nvdimm, and ndctl if that has labels");
 	write_file(PMEM "/unbind", NVDIMM);
 	state_take(&self->before);
-	for (n = 1; n < MANY && !left; n += step) {
+	for (n = from_environment("FIRST"); n < MANY && !left; n += step) {
 		int ret;
 
 		ASSERT_EQ(0, fail_nth("self", n));
@@ -288,7 +288,7 @@ TEST_F_TIMEOUT(faults, memremap_pages, 3600)
  */
 TEST_F_TIMEOUT(faults, kmem, 3600)
 {
-	int n, left = 0, refused = 0, step = every();
+	int n, left = 0, refused = 0, step = from_environment("EVERY");
 
 	if (system("ndctl create-namespace -f -e " NVDIMM " -m devdax -M mem >/dev/null 2>&1"))
 		SKIP(return, "needs an nvdimm and ndctl");
@@ -296,7 +296,7 @@ TEST_F_TIMEOUT(faults, kmem, 3600)
 	ASSERT_EQ(0, write_file(KMEM "/new_id", DAX));
 	ASSERT_EQ(0, write_file(DAX_BUS "/drivers/device_dax/unbind", DAX));
 	state_take(&self->before);
-	for (n = 1; n < MANY && !left; n += step) {
+	for (n = from_environment("FIRST"); n < MANY && !left; n += step) {
 		int ret;
 
 		ASSERT_EQ(0, fail_nth("self", n));

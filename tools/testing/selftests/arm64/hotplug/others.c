@@ -266,15 +266,19 @@ static int spoil_page(int how)
 	size_t page = getpagesize();
 	char *p = mmap(NULL, page, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	bool ours;
 	int ret;
 
 	if (p == MAP_FAILED)
-		return 0;
+		return MET_NOTHING;
+	ours = physical(p) >= ADDRESS;
 	ret = madvise(p, page, how);
+	/* Somebody has isolated it, or it is gone */
+	if (ret)
+		ret = errno == EBUSY || errno == EIO ? MET_NOTHING : -1;
 	munmap(p, page);
 	usleep(20000);
-	/* Or somebody has isolated it, or it is gone */
-	return ret && errno != EBUSY && errno != EIO ? -1 : 0;
+	return ret || ours ? ret : MET_NOTHING;
 }
 
 int soft_offline(void)
@@ -291,5 +295,5 @@ int hard_offline(void)
 	if (!pid)
 		_exit(spoil_page(MADV_HWPOISON));
 	usleep(20000);
-	return pid > 0 && waitpid(pid, &status, 0) == pid && !WEXITSTATUS(status) ? 0 : -1;
+	return pid > 0 && waitpid(pid, &status, 0) == pid ? WEXITSTATUS(status) : -1;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Others at work while memory comes and goes at ADDRESS. Each does one round of it and
- * returns 0, or something else when it cannot be had.
+ * returns 0, MET_NOTHING if it did not find what it looks for, or something else when it
+ * cannot be had.
  */
 #ifndef OTHERS_H
 #define OTHERS_H
+
+#define MET_NOTHING	2
 
 #define CPU1	"/sys/devices/system/cpu/cpu1/online"
 

@@ -212,7 +212,8 @@ static int next_other(void)
 
 int main(int argc, char **argv)
 {
-	time_t until = time(NULL) + 60 * (argc > 1 ? atoi(argv[1]) : 1);
+	const int minutes = argc > 1 ? atoi(argv[1]) : 1;
+	time_t until = time(NULL) + 60 * minutes;
 	unsigned int seed, i;
 	const unsigned int n = ARRAY_SIZE(actions);
 	int failed = 0, steps = 0;
@@ -280,6 +281,13 @@ int main(int argc, char **argv)
 	printf("# %d steps:", steps);
 	for (i = 0; i < n; i++)
 		printf(" %s %d", actions[i].name, actions[i].done);
+	/* What is never done in so long cannot be done */
+	for (i = 0; i < n && minutes >= 10; i++) {
+		if (!actions[i].done) {
+			printf("\n# %s: not once", actions[i].name);
+			failed = 1;
+		}
+	}
 	printf("\n# meanwhile:");
 	for (i = 0; i < ARRAY_SIZE(others); i++)
 		printf(" %s %d", others[i].name, others[i].done);

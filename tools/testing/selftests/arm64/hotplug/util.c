@@ -580,6 +580,7 @@ static void draw_blocks(struct text *t, const char *line, unsigned long long *la
 char *picture(void)
 {
 	bool linear = false, vmemmap = false, changes = linear_map_changes();
+	static bool said;
 	unsigned long long last = 0;
 	struct text t = { 0 };
 	char line[512];
@@ -587,6 +588,10 @@ char *picture(void)
 
 	text_add(&t, "");
 	f = fopen(DEBUGFS "/kernel_page_tables", "r");
+	if (!f && !said) {
+		complain("without CONFIG_PTDUMP_DEBUGFS page tables are not compared");
+		said = true;
+	}
 	while (f && fgets(line, sizeof(line), f)) {
 		if (!strncmp(line, "---[", 4)) {
 			linear = strstr(line, "Linear Mapping start");
@@ -905,7 +910,7 @@ int log_sound(void)
 		"Bad page", "bad page", "inconsistent lock", "list_add corruption",
 		"list_del corruption", "Out of memory", "oom-kill", "refcount_t",
 		"UBSAN:", "Kernel panic", "Unable to handle", "vmemmap alloc failure",
-		NULL
+		"pagealloc:", "INFO: trying to register", NULL
 	};
 
 	return log_search(alarming, true) ? -1 : 0;

@@ -99,14 +99,19 @@ TEST_F_TIMEOUT(vmem, changed_request, 600)
 {
 	static const int sizes[] = { 4, 0, 2, 1, 3, 0, 4, 1 };
 	long empty_kb = meminfo_kb("MemTotal");
+	uint64_t size, most = 0;
 	unsigned int i;
 
 	for (i = 0; i < 3 * ARRAY_SIZE(sizes); i++) {
 		ASSERT_EQ(0, vmem_request(sizes[i % ARRAY_SIZE(sizes)] * GiB));
 		usleep(i * 5000);
+		size = vmem_property("size");
+		most = size > most ? size : most;
 	}
 	ASSERT_EQ(0, vmem_request(0));
 	ASSERT_EQ(0, vmem_wait(0, empty_kb));
+	/* It was at work */
+	EXPECT_LT(0, most);
 }
 
 TEST_HARNESS_MAIN
