@@ -2,6 +2,7 @@
 /* Removal of memory that is in use: what can move moves, what cannot stays. */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/kernel-page-flags.h>
 #include <signal.h>
 #include <stdio.h>
@@ -189,14 +190,28 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 	ASSERT_EQ(0, dimm_unplug(&self->dimm));
 }
 
+/* As an administrator can; how many there were */
+static int eject_memory_devices(void)
+{
+	size_t i;
+	glob_t g;
+	int n = 0;
+
+	if (glob("/sys/bus/acpi/devices/PNP0C80:*/eject", 0, NULL, &g))
+		return -1;
+	for (i = 0; i < g.gl_pathc; i++)
+		n += !write_file(g.gl_pathv[i], "1");
+	globfree(&g);
+	return n;
+}
+
 /* Asked twice, by QEMU and by an administrator, the kernel gives it back once */
 TEST_F_TIMEOUT(busy, ejected_twice, 600)
 {
 	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
 	ASSERT_EQ(0, dimm_eject(&self->dimm));
 	/* The only one there is: of a slot that is empty the kernel knows nothing */
-	ASSERT_EQ(0, system("for e in /sys/bus/acpi/devices/PNP0C80:*/eject; do"
-			    " echo 1 >$e && asked=$e; done 2>/dev/null; test $asked"));
+	ASSERT_EQ(1, eject_memory_devices());
 	ASSERT_EQ(0, dimm_gone(&self->dimm, PATIENCE));
 }
 
@@ -213,14 +228,13 @@ TEST_F_TIMEOUT(busy, plugged_during_removal, 600)
 		ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
 		ASSERT_EQ(0, dimm_eject(&self->dimm));
 		ASSERT_EQ(0, dimm_insert(&d));
-		at_once = !!dimm_gone(&self->dimm, 0);
+		at_once = blocks_present(self->dimm.addr, self->dimm.size);
+		ASSERT_EQ(0, dimm_gone(&self->dimm, PATIENCE));
 		ASSERT_EQ(0, blocks_wait_state(d.addr, d.size, "offline"));
-		if (at_once)
-			ASSERT_EQ(0, dimm_gone(&self->dimm, PATIENCE));
 		ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
 		ASSERT_EQ(0, dimm_unplug(&d));
 	}
-	EXPECT_TRUE(at_once);
+	EXPECT_LT(0, at_once);
 }
 
 /* One who writes to files of a memory block sits in them while it is removed, waiting

@@ -42,19 +42,18 @@ static void cycle_dax(struct __test_metadata *_metadata)
 /* Two of an odd number of subsections, and without a driver for now */
 static int make_dax(void)
 {
-	char command[512];
+	char create[128];
 	unsigned int i;
 
-	snprintf(command, sizeof(command),
-		 "(ndctl disable-region all && ndctl init-labels -f nmem0 &&"
-		 " ndctl enable-region all &&"
-		 " echo 0x200000 >/sys/bus/nd/devices/region0/align && for i in 1 2; do"
-		 " ndctl create-namespace -f -r region0 -m devdax -M mem -s 18M -a %d || exit;"
-		 " done) >/dev/null 2>&1", getpagesize());
-	if (system(command))
+	if (system("ndctl disable-region all >/dev/null 2>&1") ||
+	    system("ndctl init-labels -f nmem0 >/dev/null 2>&1") ||
+	    system("ndctl enable-region all >/dev/null 2>&1") ||
+	    write_file("/sys/bus/nd/devices/region0/align", "0x200000"))
 		return -1;
+	snprintf(create, sizeof(create), "ndctl create-namespace -f -r region0 %s -a %d >/dev/null",
+		 "-m devdax -M mem -s 18M", getpagesize());
 	for (i = 0; i < ARRAY_SIZE(dax); i++) {
-		if (write_file(DAX_DRIVER "/unbind", dax[i]))
+		if (system(create) || write_file(DAX_DRIVER "/unbind", dax[i]))
 			return -1;
 	}
 	return 0;
