@@ -43,6 +43,9 @@ FIXTURE_SETUP(busy)
 
 FIXTURE_TEARDOWN(busy)
 {
+	/* A test that failed left it; the next ones have their own of that name */
+	if (blocks_present(self->dimm.addr, self->dimm.size))
+		EXPECT_EQ(0, dimm_unplug(&self->dimm));
 	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
 }
@@ -146,18 +149,17 @@ TEST_F_TIMEOUT(busy, bad_page_goes, 600)
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .bad = true });
 }
 
-/* What of the zones that are of movable pages only: " pages free", " high" (in pages) */
-static unsigned long movable_pages(const char *what)
+/* Free pages of the zones that are of movable pages only */
+static unsigned long movable_pages_free(void)
 {
-	char line[256], format[32], zone[16] = "";
 	unsigned long n, sum = 0;
+	char line[256], zone[16] = "";
 	FILE *f = fopen("/proc/zoneinfo", "r");
 
-	snprintf(format, sizeof(format), "%s %%lu", what);
 	while (f && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "Node %*d, zone %15s", zone) == 1)
 			continue;
-		if (!strcmp(zone, "Movable") && sscanf(line, format, &n) == 1)
+		if (!strcmp(zone, "Movable") && sscanf(line, " pages free %lu", &n) == 1)
 			sum += n;
 	}
 	if (f)
@@ -165,8 +167,8 @@ static unsigned long movable_pages(const char *what)
 	return sum;
 }
 
-/* A DIMM with no more pages left free than the kernel keeps in reserve goes, as long as
- * there is room elsewhere
+/* A DIMM of which less than a tenth is free, as the kernel keeps some in reserve, goes, as
+ * long as there is room elsewhere
  */
 TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 {
@@ -182,7 +184,7 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 	ASSERT_NE(MAP_FAILED, p);
 	fill(p, size);
 	ASSERT_TRUE(on_dimm(&d, p));
-	ASSERT_GE(movable_pages(" high"), movable_pages(" pages free"));
+	ASSERT_GT(d.size / getpagesize() / 10, movable_pages_free());
 	ASSERT_EQ(0, dimm_unplug(&d));
 	EXPECT_FALSE(on_dimm(&d, p));
 	EXPECT_EQ(0, wrong(p, size));
