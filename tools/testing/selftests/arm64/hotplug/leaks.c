@@ -153,24 +153,21 @@ static long slab_number(const char *cache, const char *file)
 /* Objects in use, by cache, the last of which has no name; malloc'ed */
 static struct cache *count_objects(void)
 {
-	struct dirent **names;
-	int n = slab_caches(&names), i;
-	struct cache *caches = calloc(n > 0 ? n + 1 : 1, sizeof(*caches)), *c = caches;
+	struct cache *caches = calloc(1, sizeof(*caches)), *c;
 	char line[512];
+	int n = 0;
 	FILE *f;
 
-	for (i = 0; i < n; i++) {
-		slab_shrink(names[i]->d_name);
-		free(names[i]);
-	}
-	if (n >= 0)
-		free(names);
+	shrink_slabs();
 	/* kfree_rcu() frees within seconds, for one what sysfs had for the files just used */
 	sleep(8);
 	f = fopen("/proc/slabinfo", "r");
-	while (f && c < caches + n && fgets(line, sizeof(line), f))
-		c += sscanf(line, "%63s %ld %*d %*d %ld", c->name, &c->objects, &c->per_slab) == 3;
-	*c->name = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		c = caches + n;
+		if (sscanf(line, "%63s %ld %*d %*d %ld", c->name, &c->objects, &c->per_slab) == 3)
+			caches = realloc(caches, (++n + 1) * sizeof(*caches));
+	}
+	caches[n] = (struct cache) { };
 	if (f)
 		fclose(f);
 	return caches;

@@ -767,26 +767,15 @@ static int is_cache(const struct dirent *d)
 	return d->d_type == DT_DIR && d->d_name[0] != '.';
 }
 
-int slab_caches(struct dirent ***names)
-{
-	return scandir(SLABS, names, is_cache, alphasort);
-}
-
-void slab_shrink(const char *cache)
-{
-	char path[512];
-
-	snprintf(path, sizeof(path), SLABS "/%s/shrink", cache);
-	write_file(path, "1");
-}
-
-static void shrink_slabs(void)
+void shrink_slabs(void)
 {
 	struct dirent **names;
-	int i, n = slab_caches(&names);
+	char path[512];
+	int i, n = scandir(SLABS, &names, is_cache, alphasort);
 
 	for (i = 0; i < n; i++) {
-		slab_shrink(names[i]->d_name);
+		snprintf(path, sizeof(path), SLABS "/%s/shrink", names[i]->d_name);
+		write_file(path, "1");
 		free(names[i]);
 	}
 	if (n >= 0)

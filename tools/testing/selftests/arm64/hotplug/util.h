@@ -135,14 +135,12 @@ int state_same(struct state *state, long kb);
  */
 char *new_mappings(const char *before, const char *after);
 
-/* The directories in SLABS of all caches there are, by scandir(), whose result this is */
-int slab_caches(struct dirent ***names);
 #define SLABS	"/sys/kernel/slab"
 /*
  * Free slabs without an object, and with them what KASAN holds back in quarantine; and
  * take from CPUs the slabs they allocate from, all of which counts as in use
  */
-void slab_shrink(const char *cache);
+void shrink_slabs(void);
 
 /* kB free, per-CPU lists included, once caches and batched work are drained */
 long free_kb(void);
