@@ -136,7 +136,8 @@ docs: tree ## the kernel's documentation build of ours, without a warning
 	@$(T)/setup docs
 	@$(T)/docs
 
-series: tree ## the mails to send, in build/series, checked with git am
+series: tree ## the mails to send, in build/series, checked with git am and b4
+	@$(T)/setup series
 	@$(T)/series
 
 apply: ## put the series on a new BRANCH of your own git tree, KSRC
