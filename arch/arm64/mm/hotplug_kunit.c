@@ -253,7 +253,8 @@ static void large_leaves(struct kunit *test)
 		for (k = 0; k < ARRAY_SIZE(ranges); k++) {
 			unsigned long at = ranges[k].at, size = ranges[k].size;
 			unsigned long va = ctx->start + ALIGN(at, CONT_PMD_SIZE);
-			bool one_leaf = !flags[i] ||
+			/* Nothing is contiguous in the root */
+			bool one_leaf = (!flags[i] && CONFIG_PGTABLE_LEVELS > 2) ||
 					(IS_ENABLED(CONFIG_ARM64_4K_PAGES) && size >= UNIT);
 
 			/* Memory or not, nothing is read there by speculation */

@@ -52,12 +52,15 @@ static unsigned int level_index(unsigned long addr, int level)
 	       (level_entries(level) - 1);
 }
 
-/* Offset mask of the contiguous group that a leaf of @level may be part of */
+/*
+ * Offset mask of the contiguous group that a leaf of @level may be part of. The
+ * root has none, as at boot: where it is the PMD, 16K/36 and 64K/42 bits.
+ */
 static unsigned long cont_mask(int level)
 {
 	if (level == LAST_LEVEL)
 		return ~CONT_PTE_MASK;
-	return level == 2 ? ~CONT_PMD_MASK : 0;
+	return level == 2 && level != ROOT_LEVEL ? ~CONT_PMD_MASK : 0;
 }
 
 /*

@@ -20,12 +20,15 @@ const struct directed directed_cases[] = {
 	{ "block_forbidden", "map lin 0 1m noblock", "0..1m cont page" },
 	{ "block_and_contiguous_forbidden", "map lin 0 1m noblock nocont",
 	  "0..1m page" },
-	{ "contiguous_blocks", "map lin 0 1k", "0..1k cont block" },
+	{ "contiguous_blocks", "map lin 0 1k", "0..1k cont block",
+	  THREE_LEVELS },
+	{ "no_group_in_the_root", "map lin 0 2k; unmap lin 1k+1m 2k",
+	  "0..1k+1m block", TWO_LEVELS },
 	{ "contiguous_blocks_forbidden", "map lin 0 1k nocont", "0..1k block" },
 	{ "block_between_pages", "map lin -1p 1m+1p",
 	  "-1p..0 page, 0..1m block, 1m..1m+1p page" },
 	{ "blocks_beside_a_group", "map lin -1m 1k+1m",
-	  "-1m..0 block, 0..1k cont block, 1k..1k+1m block" },
+	  "-1m..0 block, 0..1k cont block, 1k..1k+1m block", THREE_LEVELS },
 	{ "block_above_the_pmd", "map lin 0 1u", "0..1u huge", "4k" },
 	{ "no_block_above_the_pmd", "map lin 0 1u", "0..1u cont block", "16k-4" },
 	{ "every_size", "map lin -1m-1c-1p 1u",
@@ -56,7 +59,7 @@ const struct directed directed_cases[] = {
 	{ "group_of_pages_goes", "map lin 0 2c; unmap lin 0 1c",
 	  "1c..2c cont page" },
 	{ "group_of_blocks_goes", "map lin 0 2k; unmap lin 0 1k",
-	  "1k..2k cont block" },
+	  "1k..2k cont block", THREE_LEVELS },
 	{ "block_above_the_pmd_goes", "map lin 0 2u; unmap lin 1u 2u",
 	  "0..1u huge", "4k" },
 	{ "around_the_next_level", "map lin 1p-1u 1u-1p; unmap lin 1p-1u 1u-1p",
@@ -77,7 +80,7 @@ const struct directed directed_cases[] = {
 	{ "straddling_group_of_pages_is_refused",
 	  "map lin 0 2c noblock; unmap lin 1p 2c", "0..2c cont page" },
 	{ "straddling_group_of_blocks_is_refused",
-	  "map lin 0 1k; unmap lin 1m 1k", "0..1k cont block" },
+	  "map lin 0 1k; unmap lin 1m 1k", "0..1k cont block", THREE_LEVELS },
 
 	/* What is there already */
 	{ "over_a_page", "map lin 0 1p; map lin -1m 2m", "0..1p page" },
@@ -188,7 +191,8 @@ const struct directed directed_cases[] = {
 	/* Was marked contiguous, all but the block where the table is */
 	{ "no_contiguous_group_with_a_table",
 	  "reserved lin 1m level 3; map lin 0 2k",
-	  "0..1m block, 1m..2m cont page, 2m..1k block, 1k..2k cont block" },
+	  "0..1m block, 1m..2m cont page, 2m..1k block, 1k..2k cont block",
+	  THREE_LEVELS },
 };
 
 const unsigned int nr_directed_cases =

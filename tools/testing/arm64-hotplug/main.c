@@ -229,7 +229,13 @@ static void result(bool passed, unsigned int nr, const char *name)
 
 static bool is_for(const struct directed *directed)
 {
-	return !directed->only || strstr(geo->name, directed->only) == geo->name;
+	const char *only = directed->only;
+
+	if (!only)
+		return true;
+	if (!strcmp(only, TWO_LEVELS) || !strcmp(only, THREE_LEVELS))
+		return (geo->levels == 2) == !strcmp(only, TWO_LEVELS);
+	return strstr(geo->name, only) == geo->name;
 }
 
 static void check_leaves(const struct directed *directed)

@@ -134,6 +134,7 @@ MUTANTS = [
      'pgprot_val(walk->prot) & ~PTE_TYPE_MASK & ~BIT(11);'),
     ('group of unaligned memory', ' &&\n\t    !((addr ^ phys) & group))', ')'),
     ('group with a table among its blocks', 'if (walk->publish && attrs & PTE_CONT &&\n\t\t    group_has_table(ptep, level))', 'if (0)'),
+    ('group in the root', 'level == 2 && level != ROOT_LEVEL ?', 'level == 2 ?'),
     ('contiguous though forbidden', 'if (group && !(walk->flags & HOTPLUG_NO_CONT) &&', 'if (group &&'),
     ('blocks though forbidden', 'if (walk->flags & HOTPLUG_NO_BLOCK)', 'if (0)'),
     ('tables executable', '\tif (walk->flags & HOTPLUG_NO_EXEC)', '\tif (0)'),

@@ -221,7 +221,8 @@ static void model_map(u64 first, u64 last, u64 pa, unsigned int flags,
 			}
 		}
 
-		group = level == 1 ? 0 : group_mask(level);
+		/* Nor in the root */
+		group = level == 1 || level == machine.root_level ? 0 : group_mask(level);
 		if (group && !(flags & F_NOCONT) && !((addr ^ here) & group))
 			run.cont = (addr & ~group) >= first &&
 				   (addr | group) <= last;
@@ -1102,6 +1103,7 @@ static void leaves(char *to, size_t size)
 
 const struct geometry this_geometry = {
 	.name = TITLE,
+	.levels = CONFIG_PGTABLE_LEVELS,
 #ifdef FALLBACK
 	.fallback = TITLE "-on-" STRING(FALLBACK),
 #endif

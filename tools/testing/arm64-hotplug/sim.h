@@ -82,6 +82,7 @@ struct source {
 /* One for each geometry: exported by sim.o under its name */
 struct geometry {
 	const char *name;
+	unsigned int levels;
 	const char *fallback;	/* name with fewer VA bits in use, or NULL */
 	long unit[5];		/* pages in each of UNITS */
 	void (*reset)(bool fallback);
@@ -109,6 +110,10 @@ struct directed {
 	const char *leaves;	/* what is mapped at the end */
 	const char *only;	/* the geometries it is for, NULL: all */
 };
+
+/* No contiguous group is in the root: one of blocks takes three levels */
+#define THREE_LEVELS "at least three"
+#define TWO_LEVELS "just two"
 
 extern const struct directed directed_cases[];
 extern const unsigned int nr_directed_cases;

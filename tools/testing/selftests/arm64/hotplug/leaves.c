@@ -16,7 +16,8 @@ int main(void)
 		{ .id = "d0", .size = block },
 		{ .id = "d1", .size = 3 * block },
 		{ .id = "d2", .size = 33 * block },
-		{ .id = "d3", .size = 4 * GiB > block ? 4 * GiB : block },
+		/* On 64K a contiguous group of blocks is 16 GiB */
+		{ .id = "d3", .size = 64 * block },
 	};
 	char *before, *after, *lines;
 	unsigned int i;
