@@ -106,6 +106,7 @@ static void remove_pages(unsigned long pfn, unsigned long end, struct vmem_altma
 	unsigned long nr;
 
 	for (; pfn < end; pfn += nr) {
+		cond_resched();
 		nr = within_section(pfn, end);
 		deactivate(pfn, nr, altmap);
 	}
