@@ -388,4 +388,24 @@ TEST_F_TIMEOUT(kmem, devdax_and_back, 600)
 	free(devdax);
 }
 
+/* A DIMM on the node of a DAX device that became memory stays when that becomes a device
+ * again, and goes, as the node's last memory. What could go wrong does where that device's
+ * memory is the first that the node ever had.
+ */
+TEST_F_TIMEOUT(kmem, dimm_goes_after, 600)
+{
+	struct dimm d = { .id = "d0", .size = block_size(), .node = self->node };
+	struct namespace ns;
+
+	ASSERT_EQ(0, ns_create(&ns, "devdax", variant->map, 2 * block_size()));
+	ASSERT_EQ(0, run("daxctl reconfigure-device -m system-ram %s", ns.dev));
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+	ASSERT_EQ(0, run("daxctl offline-memory %s", ns.dev));
+	ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns.dev));
+	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "online"));
+	ASSERT_EQ(0, dimm_unplug(&d));
+	ASSERT_EQ(0, ns_destroy(&ns));
+}
+
 TEST_HARNESS_MAIN
