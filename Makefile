@@ -94,7 +94,7 @@ matrix: guest ## all tests on every geometry, fallback and DEBUG; goes on where 
 
 soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
 	@DEBUG=1 $(T)/kernel
-	@DEBUG=1 $(T)/boot -v -m 2G -n -d 1G -T -t $$(($(MINUTES) * 60 + 300)) \
+	@DEBUG=1 $(T)/boot -v -m 2G -n -d 2G -T -t $$(($(MINUTES) * 60 + 300)) \
 		-a 'rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M' \
 		'log && soak $(MINUTES) $(SEED)'
 

@@ -20,10 +20,6 @@
 #include "others.h"
 #include "util.h"
 
-/* 2 MiB can be had with all page sizes */
-#define HUGE		"/sys/kernel/mm/hugepages/hugepages-2048kB"
-#define HUGE_FLAGS	(MAP_HUGETLB | 21 << MAP_HUGE_SHIFT)
-
 FIXTURE(busy) {
 	struct dimm dimm;
 	struct state before;
@@ -334,7 +330,7 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 TEST_F_TIMEOUT(busy, pinned_for_long_leaves, 600)
 {
 	struct pin_longterm_test pin = { .flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE };
-	int fd = open(DEBUGFS "/gup_test", O_RDWR);
+	int fd = open(GUP_TEST, O_RDWR);
 	const size_t size = 64 * 1024;
 	uint64_t *p, *seen, at;
 

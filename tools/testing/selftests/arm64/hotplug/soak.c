@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * soak [MINUTES [SEED]]: a random mix of everything, on a guest with several DIMMs, of
- * one node or two, a virtio-mem device and an NVDIMM; each step while one of the others
- * (others.h) is at work. The seed that is printed replays the sequence. In the end all
- * is taken away, and memory is as it was.
+ * one node or two, a virtio-mem device and an NVDIMM, whose content is lost; each step
+ * while memory is in use and one of the others (others.h) is at work. The seed that is
+ * printed replays the sequence. In the end all is taken away, and memory is as it was.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../../../../../mm/gup_test.h"
 #include "../../kselftest.h"
 #include "others.h"
 #include "util.h"
@@ -103,6 +106,21 @@ static int spoil(void)
 	return write_file(MEMORY "/soft_offline_page", text) ? 1 : 0;
 }
 
+/* A disk, and what can become memory: a whole block of that, wherever it begins */
+static void make_namespaces(void)
+{
+	static const char create[] = "ndctl create-namespace -f -r region0";
+	char command[256];
+
+	(void)!system("(ndctl disable-region all; ndctl init-labels -f nmem0; "
+		      "ndctl enable-region all) >/dev/null 2>&1");
+	snprintf(command, sizeof(command), "(%s -m raw -s 128M; %s %s -s %llu -a %d) %s",
+		 create, create, "-m devdax -M mem", 2 * (unsigned long long)block_size(),
+		 getpagesize(), ">/dev/null 2>&1");
+	(void)!system(command);
+	write_file(PMEM "/unbind", NAMESPACE);
+}
+
 /* A driver has memory of its own (ZONE_DEVICE), or not */
 static int pmem(void)
 {
@@ -111,6 +129,18 @@ static int pmem(void)
 	if (write_file(bound ? PMEM "/unbind" : PMEM "/bind", NAMESPACE))
 		return 1;
 	bound = !bound;
+	return 0;
+}
+
+/* A DAX device is memory of its node, or is not. With pages on their way it may have to wait */
+static bool is_ram;
+
+static int kmem(void)
+{
+	if (system(is_ram ? "daxctl reconfigure-device -f -m devdax all >/dev/null 2>&1" :
+			    "daxctl reconfigure-device -f -m system-ram all >/dev/null 2>&1"))
+		return 1;
+	is_ram = !is_ram;
 	return 0;
 }
 
@@ -130,21 +160,102 @@ static int resize(void)
 {
 	uint64_t unit = vmem_property("block-size");
 
-	return unit ? resize_to(rand() % (2 * GiB / unit) * unit) : 1;
+	if (!unit)
+		return 1;
+	/* At times the request changes while it is worked on */
+	if (rand() % 2 && vmem_request(rand() % (2 * GiB / unit) * unit))
+		return -1;
+	return resize_to(rand() % (2 * GiB / unit) * unit);
+}
+
+/* What we hold stays until the next is taken, wherever it has moved to by then */
+static struct {
+	uint64_t *p;
+	size_t size;
+	int pin;
+} held = { .pin = -1 };
+
+static int drop(void)
+{
+	int ret = 0;
+
+	if (!held.p)
+		return 0;
+	if (wrong(held.p, held.size)) {
+		printf("# what was held is not what it was\n");
+		ret = -1;
+	}
+	/* That unpins it */
+	close(held.pin);
+	munmap(held.p, held.size);
+	write_file(HUGE "/nr_hugepages", "0");
+	held.p = NULL;
+	held.pin = -1;
+	return ret;
+}
+
+static int hold(int flags, int advice)
+{
+	char pages[16];
+
+	if (drop())
+		return -1;
+	held.size = (1 + rand() % 32) * 2 * MiB;
+	snprintf(pages, sizeof(pages), "%llu", held.size / (2 * MiB));
+	if (flags & MAP_HUGETLB)
+		write_file(HUGE "/nr_hugepages", pages);
+	held.p = mmap(NULL, held.size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+	if (held.p == MAP_FAILED) {
+		held.p = NULL;
+		write_file(HUGE "/nr_hugepages", "0");
+		return 1;
+	}
+	/* It is ours alone: the others are no users of it */
+	madvise(held.p, held.size, MADV_DONTFORK);
+	madvise(held.p, held.size, advice);
+	fill(held.p, held.size);
+	return 0;
 }
 
 static int use(void)
 {
-	size_t size = (1 + rand() % 64) * MiB, i;
-	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return hold(MAP_PRIVATE, MADV_NOHUGEPAGE);
+}
 
-	if (p == MAP_FAILED)
-		return 1;
-	for (i = 0; i < size; i += 4096)
-		p[i] = 1;
-	munmap(p, size);
-	return 0;
+static int share(void)
+{
+	return hold(MAP_SHARED, MADV_NOHUGEPAGE);
+}
+
+static int huge(void)
+{
+	return hold(MAP_PRIVATE, MADV_HUGEPAGE);
+}
+
+static int hugetlb(void)
+{
+	return hold(MAP_PRIVATE | HUGE_FLAGS, MADV_NORMAL);
+}
+
+static int lock(void)
+{
+	int ret = use();
+
+	return ret ? ret : mlock(held.p, held.size);
+}
+
+/* For long, as a device does. What is pinned otherwise is not given back as long as it is */
+static int pin(void)
+{
+	struct pin_longterm_test pin = { .flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE };
+	int ret = use();
+
+	if (ret)
+		return ret;
+	pin.addr = (uintptr_t)held.p;
+	pin.size = held.size;
+	held.pin = open(GUP_TEST, O_RDWR);
+	return ioctl(held.pin, PIN_LONGTERM_TEST_START, &pin) ? 1 : 0;
 }
 
 static int dump(void)
@@ -165,7 +276,9 @@ static struct {
 } actions[] = {
 	{ "plug", plug }, { "unplug", unplug }, { "online", online },
 	{ "offline", offline }, { "fail", fail }, { "spoil", spoil }, { "pmem", pmem },
-	{ "resize", resize }, { "use", use }, { "dump", dump }, { "reclaim", reclaim },
+	{ "kmem", kmem }, { "resize", resize }, { "use", use }, { "share", share },
+	{ "huge", huge }, { "hugetlb", hugetlb }, { "lock", lock }, { "pin", pin },
+	{ "dump", dump }, { "reclaim", reclaim },
 };
 
 static struct other {
@@ -226,9 +339,7 @@ int main(int argc, char **argv)
 		return KSFT_FAIL;
 	if (qmp_open())
 		return KSFT_SKIP;
-	/* One with labels has no namespace yet; one without has just this */
-	(void)!system("ndctl create-namespace -f -m raw -r region0 >/dev/null 2>&1");
-	write_file(PMEM "/unbind", NAMESPACE);
+	make_namespaces();
 	faults_on();
 	log_start();
 	write_file(MEMORY "/auto_online_blocks", "online_movable");
@@ -260,9 +371,13 @@ int main(int argc, char **argv)
 	}
 
 	failed |= !!end_other();
+	failed |= !!drop();
 	unload_kernel();
 	bpf_gone();
 	write_file(PMEM "/unbind", NAMESPACE);
+	for (i = 0; i < PATIENCE && is_ram && kmem(); i++)
+		sleep(1);
+	failed |= is_ram;
 	for (i = 0; i < DIMMS; i++) {
 		if (dimms[i].size && dimm_unplug(&dimms[i]))
 			failed = 1;

@@ -27,6 +27,13 @@
 #define MEMORY		"/sys/devices/system/memory"
 #define DEBUGFS		"/sys/kernel/debug"
 
+/* Huge pages of 2 MiB can be had with all page sizes */
+#define HUGE		"/sys/kernel/mm/hugepages/hugepages-2048kB"
+#define HUGE_FLAGS	(MAP_HUGETLB | 21 << MAP_HUGE_SHIFT)
+
+/* Pins pages for long; CONFIG_GUP_TEST */
+#define GUP_TEST	DEBUGFS "/gup_test"
+
 /* Waiting is cheap where nothing hangs, and TCG with lockdep is slow */
 #define PATIENCE	120	/* seconds */
 
