@@ -24,9 +24,13 @@ T := tools/hotremove
 # Each uses all CPUs, and apt can only be run once at a time
 .NOTPARALLEL:
 
+# All that the list shows; a folder of that name would be taken for made
+TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
+$(if $(filter-out $(TARGETS),$(MAKECMDGOALS)),$(error no target $(filter-out \
+	$(TARGETS),$(MAKECMDGOALS)): 'make help' lists them))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup tree guest kernel shell demo test kunit matrix soak arches sim mutants fuzz leaves bench \
-	bench-check bad-input check docs series apply bisect-check deb clean
+.PHONY: $(TARGETS)
 
 help: ## this list
 	@echo "Targets:"
@@ -140,6 +144,11 @@ series: tree ## the mails to send, in build/series, checked with git am and b4
 	@$(T)/setup series
 	@$(T)/series
 
+follow: guest series ## do what the cover letter says, word for word (a kernel of defconfig: long)
+	@GEOMETRY= $(T)/setup sim
+	@$(T)/setup follow
+	@$(T)/follow
+
 apply: ## put the series on a new BRANCH of your own git tree, KSRC
 	@$(T)/setup apply
 	@$(T)/apply
@@ -153,6 +162,3 @@ deb: guest ## arm64 Debian packages, from CONFIG (takes long unless CONFIG=small
 
 clean: ## remove all that was built
 	rm -rf build
-
-.DEFAULT:
-	$(error no target $@: 'make help' lists them)
