@@ -43,9 +43,10 @@ static struct {
 
 /*
  * Whether @need pages for page tables and memmap can be had without dipping into
- * what the kernel keeps for others: free pages and what can be reclaimed, but not
- * those of ZONE_MOVABLE or CMA; what is not free of CMA may be what could be reclaimed;
- * nor what lower zones keep for lower addresses, and any for who cannot wait.
+ * what the kernel keeps for others: free pages and what can be reclaimed of the LRU
+ * lists (of slabs nobody knows how much can), but not those of ZONE_MOVABLE or CMA;
+ * what is not free of CMA may be what could be reclaimed; nor what lower zones keep
+ * for lower addresses, and any for who cannot wait.
  * As much again stays: taking many pages boosts watermarks by up to a page block or
  * 1.5 times the high one (vm.watermark_boost_factor) and fills the lists of each CPU,
  * and memory blocks have devices. Slabs and processes' page tables take whole pages,
@@ -118,7 +119,8 @@ static void unmap_linear(unsigned long start, u64 size,
  * Context: process context, mem_hotplug_lock held for write. Sleeps.
  *
  * Return: 0, -E2BIG if the linear map cannot hold the range, -EEXIST if any
- * of it is there already, -ENOMEM. On error nothing has changed.
+ * of it is there already, -EINVAL if it is not aligned or @params->altmap is not
+ * its, -ENOMEM. On error nothing has changed.
  */
 int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 {
@@ -152,6 +154,7 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 		hotplug_batch_init(&batch);
 		unmap_linear(va, size, &batch);
 		hotplug_batch_finish(&batch);
+		tables = 0;
 		goto out;
 	}
 

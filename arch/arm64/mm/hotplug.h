@@ -44,8 +44,7 @@ enum hotplug_what {
  * @last:		last byte of each range touched
  * @nr_ranges:		how many ranges there are
  * @flush_all:		there were too many: flush everything
- * @busy:		memmap pages collected, or pages freed, since the last
- *			scheduling point
+ * @busy:		pages collected or freed since the last scheduling point
  * @nr_tables:		tables detached
  * @nr_memmap:		memmap pages detached, in units of PAGE_SIZE
  * @nr_flushes:		invalidations issued: one for each range, or one for all

@@ -34,7 +34,7 @@
 #define PAGES_AT_ONCE	64
 
 /* Never wake the OOM killer: failing to add memory must cost nobody anything */
-#define GFP_HOTPLUG	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
+#define GFP_HOTPLUG	(GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 static unsigned long level_mask(int level)
 {
@@ -314,9 +314,6 @@ static bool free_empty_table(pte_t *ptep, unsigned long addr, int level,
 	pte_t *table = table_of(READ_ONCE(*ptep));
 	unsigned int from = level_index(walk->last, level + 1);
 
-	/* The cheapest way out first: most often a neighbour is there */
-	if (pte_val(READ_ONCE(table[from])))
-		return false;
 	if (first < walk->floor || last > walk->ceiling - 1)
 		return false;
 	if (!may_free_table(table) || !table_empty(table, from))
@@ -699,21 +696,6 @@ static int map_table(pte_t *table, int level, unsigned long addr,
 	}
 }
 
-/* The lowest table that holds the entries of all of [start, last] */
-static pte_t *lowest_table(unsigned long start, unsigned long last, int *level)
-{
-	pte_t *table = root_table(level);
-
-	for (;; ++*level) {
-		pte_t entry = READ_ONCE(table[level_index(start, *level)]);
-
-		if ((start ^ last) & ~level_mask(*level) ||
-		    !is_table(entry, *level))
-			return table;
-		table = table_of(entry);
-	}
-}
-
 /**
  * map_hotplug_range() - map a range in init_mm's tables
  * @start:	first virtual address, page aligned
@@ -730,7 +712,8 @@ static pte_t *lowest_table(unsigned long start, unsigned long last, int *level)
  * wakes the OOM killer.
  *
  * Return: 0, -EEXIST if any part of the range is mapped already, -ENOMEM if a
- * table cannot be had. On error nothing has changed.
+ * table cannot be had, -EINVAL for a range that is none. On error nothing has
+ * changed.
  */
 int map_hotplug_range(unsigned long start, unsigned long end, phys_addr_t phys,
 		      pgprot_t prot, unsigned int flags,
@@ -752,7 +735,7 @@ int map_hotplug_range(unsigned long start, unsigned long end, phys_addr_t phys,
 	if (WARN_ON_ONCE(start >= end || (start | end | phys) & ~PAGE_MASK))
 		return -EINVAL;
 
-	table = lowest_table(start, walk.last, &level);
+	table = root_table(&level);
 	ret = map_table(table, level, start, walk.last, &walk);
 	if (ret) {
 		list_for_each_entry_safe(page, next, &walk.built, lru) {

@@ -216,7 +216,7 @@ static unsigned long __get_free_page(gfp_t gfp)
 
 	if (!machine.generic) {
 		work_on_page();
-		if (!(gfp & __GFP_NORETRY) || !(gfp & __GFP_NOWARN))
+		if (!(gfp & __GFP_RETRY_MAYFAIL) || !(gfp & __GFP_NOWARN))
 			broken("oom-killer", "an allocation that wakes it");
 	}
 	page = allocation_fails() ? NULL : pool_get(&machine.table_pool);

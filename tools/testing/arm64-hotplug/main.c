@@ -505,6 +505,9 @@ int main(int argc, char **argv)
 			if (runs[i].pid == pid) {
 				runs[i].done = true;
 				runs[i].failed = status;
+				/* It died of something that was no test */
+				if (status && !counts[i].failed)
+					counts[i].failed = 1;
 			}
 		}
 		for (; printed < nr && runs[printed].done; printed++) {

@@ -118,7 +118,7 @@ MUTANTS = [
     ('only the top freed on rollback', 'i < PTRS_PER_PTE; i++) {\n\t\tif (is_table(table[i], level))\n\t\t\tfree_built',
      'i < 0; i++) {\n\t\tif (is_table(table[i], level))\n\t\t\tfree_built'),
     ('mapped over what is there', '\t\telse if (pte_val(entry))\n\t\t\tret = -EEXIST;\n', ''),
-    ('OOM killer woken', '(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)', '(GFP_KERNEL | __GFP_NOWARN)'),
+    ('OOM killer woken', '(GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)', '(GFP_KERNEL | __GFP_NOWARN)'),
     ('head of a table not zeroed', '\tmemset(table, 0, (void *)ptep - (void *)table);\n', ''),
     ('tail of a table not zeroed', '\tmemset(end, 0, (void *)(table + PTRS_PER_PTE) - (void *)end);\n', ''),
     ('upper table not zeroed', '\tclear_page(table);\n', ''),

@@ -167,7 +167,7 @@ struct mm_struct {
 
 static struct mm_struct init_mm;
 
-#define __GFP_NORETRY		0x1u
+#define __GFP_RETRY_MAYFAIL	0x1u
 #define __GFP_NOWARN		0x2u
 #define GFP_KERNEL		0x4u
 
