@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../kselftest_harness.h"
 #include "util.h"
@@ -11,18 +12,23 @@
 /* Each block is refused, with a message that names it, and stays online */
 TEST(offline_refused)
 {
-	char *before = picture(), message[128];
+	char *before, message[128];
 	uint64_t step = block_size(), at;
 	int named = 0, online = 0;
 
-	ASSERT_NE(0, step);
+	if (geteuid() || !step)
+		SKIP(return, "needs root, CONFIG_MEMORY_HOTPLUG");
 	log_start();
+	before = picture();
 	/* Above that may be what another test could not take away again */
 	for (at = 0; at < 16 * GiB; at += step) {
 		if (!blocks_in_state(at, step, "online"))
 			continue;
 		online++;
-		ASSERT_EQ(-1, block_set(at, "offline"));
+		ASSERT_EQ(-1, block_set(at, "offline")) {
+			/* Whoever's it is wants it back */
+			block_set(at, "online");
+		}
 		/* One with holes, or with unmovable data, is refused before us */
 		if (errno == EINVAL || errno == EBUSY)
 			continue;
@@ -35,9 +41,12 @@ TEST(offline_refused)
 	}
 	if (!online)
 		SKIP(return, "no boot memory below 16 GiB");
-	ASSERT_LT(0, named);
+	if (!named)
+		SKIP(return, "none of it could go, or needs CONFIG_MEMORY_HOTREMOVE");
 
-	EXPECT_EQ(0, same_picture(before));
+	/* On a machine with work of its own others change it, too */
+	if (!qmp_open())
+		EXPECT_EQ(0, same_picture(before));
 	EXPECT_EQ(0, log_clean());
 }
 

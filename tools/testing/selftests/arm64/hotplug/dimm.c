@@ -21,6 +21,7 @@ FIXTURE_SETUP(dimm)
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	log_start();
+	dimms_drop();
 	state_take(&self->before);
 }
 
@@ -245,6 +246,7 @@ FIXTURE_SETUP(order)
 	if (qmp_open())
 		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
 	log_start();
+	dimms_drop();
 }
 
 FIXTURE_TEARDOWN(order)
@@ -296,7 +298,9 @@ FIXTURE_SETUP(device)
 
 FIXTURE_TEARDOWN(device)
 {
-	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
+	/* On a machine with work of its own others change it, too */
+	if (!qmp_open())
+		EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
 }
 

@@ -38,6 +38,7 @@ FIXTURE_SETUP(node)
 	if (!two_nodes())
 		SKIP(return, "needs two NUMA nodes, the second without memory");
 
+	dimms_drop();
 	/* What boots with no memory goes with the first that came */
 	if (node_is_there()) {
 		ASSERT_EQ(0, node_kb());

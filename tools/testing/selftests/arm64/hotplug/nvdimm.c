@@ -17,7 +17,6 @@
 #include "../../kselftest_harness.h"
 #include "util.h"
 
-#define REGION		"/sys/bus/nd/devices/region0"
 #define SUBSECTION	(2 * MiB)
 #define MPOL_BIND	2
 
@@ -170,10 +169,10 @@ static const char *missing(void)
 /* An NVDIMM without namespaces, which may begin and end at any subsection */
 static int begin(struct state *before)
 {
-	if (run("ndctl disable-region all") || run("ndctl init-labels -f nmem0") ||
-	    run("ndctl enable-region all") || write_file(REGION "/align", "0x200000"))
+	if (nvdimm_wipe())
 		return -1;
 	log_start();
+	dimms_drop();
 	state_take(before);
 	return 0;
 }
@@ -405,6 +404,24 @@ TEST_F_TIMEOUT(kmem, dimm_goes_after, 600)
 	ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns.dev));
 	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "online"));
 	ASSERT_EQ(0, dimm_unplug(&d));
+	ASSERT_EQ(0, ns_destroy(&ns));
+}
+
+/* A DAX device is in a tier of its own, not in the one of a DIMM that its node had before */
+TEST_F_TIMEOUT(kmem, has_its_own_tier, 600)
+{
+	struct dimm d = { .id = "d0", .size = block_size(), .node = self->node };
+	struct namespace ns;
+
+	ASSERT_EQ(0, dimm_plug(&d));
+	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
+	ASSERT_EQ(0, dimm_unplug(&d));
+	ASSERT_EQ(0, ns_create(&ns, "devdax", variant->map, 2 * block_size()));
+	ASSERT_EQ(0, run("daxctl reconfigure-device -m system-ram %s", ns.dev));
+	/* Nor is any other node in that of boot memory */
+	EXPECT_EQ(0, run("grep -qx 0 /sys/devices/virtual/memory_tiering/memory_tier*/nodelist"));
+	ASSERT_EQ(0, run("daxctl offline-memory %s", ns.dev));
+	ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns.dev));
 	ASSERT_EQ(0, ns_destroy(&ns));
 }
 

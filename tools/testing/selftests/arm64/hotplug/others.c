@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <linux/elf.h>
 #include <linux/kexec.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +121,7 @@ int load_kernel(void)
 
 	if (ret && errno != EBUSY)
 		return -1;
-	return unload_kernel();
+	return unload_kernel() ? -1 : ret ? MET_NOTHING : 0;
 }
 
 /* kexec_file_load() looks for room in memblock, for a crash kernel lists it, too */
@@ -129,16 +130,16 @@ int load_file(void)
 	static const unsigned long flags[] = {
 		KEXEC_FILE_NO_INITRAMFS, KEXEC_FILE_NO_INITRAMFS | KEXEC_FILE_ON_CRASH,
 	};
-	int fd = open(IMAGE, O_RDONLY), ret = fd < 0;
+	int fd = open(IMAGE, O_RDONLY), ret = fd < 0 ? -1 : 0;
 	unsigned int i;
 
 	for (i = 0; !ret && i < ARRAY_SIZE(flags); i++) {
 		ret = syscall(SYS_kexec_file_load, fd, -1, 1, "", flags[i]);
 		if (ret && errno == EBUSY)
-			ret = 0;
+			ret = MET_NOTHING;
 	}
 	close(fd);
-	return ret || unload_kernel();
+	return unload_kernel() ? -1 : ret;
 }
 
 /* What an administrator or kdump does: kexec(8) looks into /proc/iomem first */
@@ -257,6 +258,15 @@ int cycle_cpu(void)
 	return write_file(CPU1, "0") || write_file(CPU1, "1");
 }
 
+/* What is left to say for whoever is killed for having the page */
+static int spoiled;
+
+static void on_bus(int signal)
+{
+	(void)signal;
+	_exit(spoiled);
+}
+
 /*
  * A page goes bad, as a rule one of the DIMM: often enough to meet its removal, and
  * not often, as a page of boot memory stays lost
@@ -272,6 +282,7 @@ static int spoil_page(int how)
 	if (p == MAP_FAILED)
 		return MET_NOTHING;
 	ours = physical(p) >= ADDRESS;
+	spoiled = ours ? 0 : MET_NOTHING;
 	ret = madvise(p, page, how);
 	/* Somebody has isolated it, or it is gone */
 	if (ret)
@@ -281,19 +292,41 @@ static int spoil_page(int how)
 	return ret || ours ? ret : MET_NOTHING;
 }
 
-int soft_offline(void)
-{
-	return spoil_page(MADV_SOFT_OFFLINE);
-}
-
-int hard_offline(void)
+/* What it says of a page that a child spoils, which may be killed for having it */
+static int spoil_in_child(int how)
 {
 	pid_t pid = fork();
 	int status;
 
-	/* Whoever had the page is killed */
-	if (!pid)
-		_exit(spoil_page(MADV_HWPOISON));
+	if (!pid) {
+		signal(SIGBUS, on_bus);
+		_exit(spoil_page(how) & 0xff);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ?
+	       WEXITSTATUS(status) : -1;
+}
+
+/* Several at a time: one has a page, perhaps, while it waits for another */
+int soft_offline(void)
+{
+	static const int how[] = { MADV_SOFT_OFFLINE, MADV_HWPOISON };
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(how); i++) {
+		if (!fork()) {
+			spoil_in_child(how[i]);
+			_exit(0);
+		}
+	}
+	ret = spoil_page(MADV_SOFT_OFFLINE);
+	while (wait(NULL) > 0)
+		;
+	return ret;
+}
+
+int hard_offline(void)
+{
 	usleep(20000);
-	return pid > 0 && waitpid(pid, &status, 0) == pid ? WEXITSTATUS(status) : -1;
+	return spoil_in_child(MADV_HWPOISON);
 }

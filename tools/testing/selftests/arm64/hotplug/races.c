@@ -167,11 +167,16 @@ FIXTURE_SETUP(race)
 		SKIP(return, "needs %s", variant->needs);
 	bpf_gone();
 	log_start();
+	dimms_drop();
 	state_take(&self->before);
 }
 
 FIXTURE_TEARDOWN(race)
 {
+	/* What the other may have left half way */
+	write_file(CPU1, "1");
+	unload_kernel();
+	bpf_gone();
 	EXPECT_EQ(0, state_same(&self->before, variant->spoils ? LONG_MAX : 4096));
 	EXPECT_EQ(0, log_clean());
 }
@@ -252,10 +257,6 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	}
 	/* It came to its end, its last round too */
 	EXPECT_EQ(0, status);
-	/* What it may have left half way */
-	write_file(CPU1, "1");
-	unload_kernel();
-	bpf_gone();
 	TH_LOG("%d times added and removed, %d rounds of the other", cycles, shared->rounds);
 	EXPECT_LT(0, cycles);
 	EXPECT_LE(ROUNDS, shared->rounds);

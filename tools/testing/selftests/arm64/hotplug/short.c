@@ -50,6 +50,7 @@ FIXTURE_SETUP(shortage)
 	if (meminfo_kb("MemTotal") > 300 * 1024)
 		SKIP(return, "needs a machine of 256 MiB");
 	log_start();
+	dimms_drop();
 	state_take(&self->before);
 }
 
@@ -62,8 +63,8 @@ FIXTURE_TEARDOWN(shortage)
 /* An add succeeds whole or fails with -ENOMEM, and then a small one fits */
 static void add(struct __test_metadata *_metadata, const struct state *before, uint64_t size)
 {
-	struct dimm large = { .id = "large", .size = size };
-	struct dimm small = { .id = "small", .size = block_size() };
+	struct dimm large = { .id = "d0", .size = size };
+	struct dimm small = { .id = "d1", .size = block_size() };
 	const char *why = beyond(size) ? "exceeds maximum addressable range" : "-ENOMEM";
 	int blocks = size / block_size();
 	long free_kb = before->free_kb, cma_kb = meminfo_kb("CmaFree");

@@ -291,6 +291,18 @@ int dimm_unplug(const struct dimm *dimm)
 	return 0;
 }
 
+void dimms_drop(void)
+{
+	char id[] = "d0";
+
+	for (; id[1] <= '9'; id[1]++) {
+		struct dimm dimm = { .id = id };
+
+		if (qom_get(id, "size"))
+			dimm_unplug(&dimm);
+	}
+}
+
 bool two_nodes(void)
 {
 	char possible[64];
@@ -334,6 +346,18 @@ int vmem_resize(uint64_t size)
 	long had = vmem_property("size") / KiB, total = meminfo_kb("MemTotal");
 
 	return vmem_request(size) ? -1 : vmem_wait(size, total + (long)(size / KiB) - had);
+}
+
+/* ---- the NVDIMM ---- */
+
+int nvdimm_wipe(void)
+{
+	/* Another's is not to be wiped */
+	if (!qom_get("nv0", "addr"))
+		return -1;
+	return system("{ ndctl disable-region all && ndctl init-labels -f nmem0 && "
+		      "ndctl enable-region all; } >/dev/null 2>&1") ||
+	       write_file(REGION "/align", "0x200000") ? -1 : 0;
 }
 
 /* ---- memory blocks ---- */
@@ -833,6 +857,63 @@ bool va_bits_beyond(int bits)
 	return p == at;
 }
 
+/* ---- who has which pages ---- */
+
+char *owners(void)
+{
+	FILE *f = fopen(DEBUGFS "/page_owner_stacks/show_stacks", "r");
+	size_t len = 0, size = 1 << 20, n;
+	char *text = f ? malloc(size) : NULL;
+
+	while (text && (n = fread(text + len, 1, size - len - 1, f)) > 0) {
+		len += n;
+		if (size - len < 4096)
+			text = realloc(text, size *= 2);
+	}
+	if (text)
+		text[len] = 0;
+	if (f)
+		fclose(f);
+	return text;
+}
+
+/* A stack and, behind it, "nr_base_pages: N"; the next one follows an empty line */
+static long pages_of(const char *stacks, const char *stack, size_t len)
+{
+	const char *p = stacks;
+
+	while ((p = strstr(p, stack))) {
+		if (p == stacks || p[-1] == '\n')
+			return atol(p + len + strlen("nr_base_pages:"));
+		p++;
+	}
+	return 0;
+}
+
+int name_owners(const char *before, char *after, long least, const char *within)
+{
+	char *stack = after, *end;
+	int n = 0;
+
+	while (before && (end = strstr(stack, "nr_base_pages:"))) {
+		long now = atol(end + strlen("nr_base_pages:")), was;
+		char *next = strchr(end, '\n');
+
+		*end = 0;
+		was = pages_of(before, stack, end - stack);
+		if (now - was >= least && (!within || strstr(stack, within)) &&
+		    !strstr(stack, "handle_mm_fault") &&
+		    !strstr(stack, "new_slab") && !strstr(stack, "virtio_mem_fake_offline")) {
+			fprintf(stderr, "# %ld pages more (%ld) of\n%s", now - was, now, stack);
+			n++;
+		}
+		if (!next)
+			break;
+		stack = next + strspn(next, "\n");
+	}
+	return n;
+}
+
 /* ---- the kernel log ---- */
 
 static char log_mark[64];	/* nothing: from the first record on */
@@ -899,7 +980,8 @@ int log_sound(void)
 		"Bad page", "bad page", "inconsistent lock", "list_add corruption",
 		"list_del corruption", "Out of memory", "oom-kill", "refcount_t",
 		"UBSAN:", "Kernel panic", "Unable to handle", "vmemmap alloc failure",
-		"pagealloc:", "INFO: trying to register", NULL
+		/* At the beginning: slab debugging's */
+		";BUG ", "pagealloc:", "INFO: trying to register", NULL
 	};
 
 	return log_search(alarming, true) ? -1 : 0;

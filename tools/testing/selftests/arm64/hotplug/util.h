@@ -75,6 +75,9 @@ int dimm_gone(const struct dimm *dimm, int seconds);
 /* Eject it whatever state it is in, and wait */
 int dimm_unplug(const struct dimm *dimm);
 
+/* Take away what a test that failed has left, so that the next can have its own */
+void dimms_drop(void);
+
 /* Whether there can be a second node, which then has only what is plugged with node = 1 */
 bool two_nodes(void);
 #define NODE1	"/sys/devices/system/node/node1"
@@ -88,6 +91,13 @@ int vmem_resize(uint64_t size);
 /* Just ask; and wait until it has @size, and with it a MemTotal of @total_kb */
 int vmem_request(uint64_t size);
 int vmem_wait(uint64_t size, long total_kb);
+
+/* ---- the NVDIMM "nv0" ---- */
+
+#define REGION		"/sys/bus/nd/devices/region0"
+
+/* No namespaces on it, and those to come may begin and end at any subsection */
+int nvdimm_wipe(void);
 
 /* ---- memory blocks ---- */
 
@@ -158,6 +168,18 @@ long meminfo_kb(const char *name);
 
 /* User space has as many bits of address as the kernel, whose linear map has half of them */
 bool va_bits_beyond(int bits);
+
+/* ---- who has which pages: CONFIG_PAGE_OWNER, page_owner=on ---- */
+
+/* How many pages each call chain has, malloc'ed text; NULL if it cannot be had */
+char *owners(void);
+/*
+ * Say which call chains, those with a call of @within if that is not NULL, have at least
+ * @least pages more than @before, and return how many do. Apart from the memory of
+ * processes, this one's; slabs, whose objects can be counted; and what virtio-mem took to
+ * put it offline: that went without being freed. Changes @after.
+ */
+int name_owners(const char *before, char *after, long least, const char *within);
 
 /* ---- the kernel log ---- */
 
