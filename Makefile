@@ -3,11 +3,18 @@
 # The one entry point. 'make help' lists the targets.
 
 GEOMETRY ?= 4k-48
-export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS SABOTAGE
+export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS SABOTAGE QUICK
+
+# What tools say is looked into; and what is set for other work is not meant for this
+export LC_ALL := C.UTF-8
+unexport LANGUAGE CDPATH ARCH LLVM CFLAGS CPPFLAGS LDFLAGS LDLIBS GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
+# Some shells have variables of these names
+$(foreach v,HOST GROUP,$(if $(filter command,$(origin $v)),,$(eval override $v :=)))
+$(if $(word 2,$(CURDIR)),$(error $(CURDIR): a path without spaces, please))
 
 # What may be said on the command line: a misspelt one would be ignored in silence
 VARIABLES := GEOMETRY KSRC STOCK DEBUG W CPU GROUP MEM REPS SEED OPS STEPS MUTANT SECONDS \
-	EVERY CYCLES MINUTES SABOTAGE JOBS VERSION SIGNOFF BRANCH COMMIT CONFIG LOCALVERSION HOST
+	EVERY CYCLES MINUTES SABOTAGE JOBS VERSION SIGNOFF BRANCH COMMIT CONFIG LOCALVERSION HOST QUICK
 SAID := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(VARIABLES) MAKEOVERRIDES -%,$(SAID))
 $(if $(UNKNOWN),$(error no variable $(UNKNOWN): 'make help' lists them))
@@ -15,10 +22,11 @@ $(if $(UNKNOWN),$(error no variable $(UNKNOWN): 'make help' lists them))
 # Some targets take all geometries, or several, unless told which
 GIVEN := $(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
-	GEOMETRY=$(GIVEN)
+	GEOMETRY='$(GIVEN)'
 MINUTES ?= 10
 NUMBERS := $(foreach v,MINUTES REPS,$(if $($v),$(if $(shell echo '$($v)' | grep -x '[1-9][0-9]*'),,$v=$($v))))
 $(if $(strip $(NUMBERS)),$(error $(strip $(NUMBERS)) is not a number from 1 on))
+$(foreach v,STOCK HOST QUICK,$(if $(filter-out 1,$($v)),$(error $v=$($v): 1, or not at all)))
 T := tools/hotremove
 
 # Each uses all CPUs, and apt can only be run once at a time
@@ -49,6 +57,7 @@ help: ## this list
 	@echo "  VERSION=2 a second posting   SIGNOFF='Name <mail>' who signs off   BRANCH=name to apply to"
 	@echo "  COMMIT=N only that one   CONFIG=FILE (or small) LOCALVERSION=-name the packages' kernel"
 	@echo "  MEM=2G the guest's memory for 'make leaves'   W=1 all of gcc's warnings for 'make kernel'"
+	@echo "  QUICK=1 'make arches' just compiles what the series changes"
 	@echo "  REPS=3 how often 'make bench' repeats   HOST=1 measure this arm64 machine, by its tracepoints"
 	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
 	@echo "  MUTANT='no flush' only that sabotage"
@@ -97,8 +106,8 @@ matrix: guest ## all tests on every geometry, fallback and DEBUG; goes on where 
 	@MATRIX_GEOMETRY='$(GIVEN)' GROUP='$(GROUP)' $(T)/matrix
 
 soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
-	@DEBUG=1 $(T)/kernel
-	@DEBUG=1 $(T)/boot -v -m 2G -n -d 2G -T -t $$(($(MINUTES) * 60 + 300)) \
+	@DEBUG=$(or $(DEBUG),1) $(T)/kernel
+	@DEBUG=$(or $(DEBUG),1) $(T)/boot -v -m 2G -n -d 2G -T -t $$(($(MINUTES) * 60 + 300)) \
 		-a 'rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M' \
 		'log && soak $(MINUTES) $(SEED)'
 
@@ -117,12 +126,13 @@ bench:
 else
 bench: guest ## count what adding and removing costs, stock and ours (half an hour)
 	@$(T)/setup bench
-	@for g in $$(GEOMETRY=$(GIVEN) $(T)/bench rows); do \
+	@rows=$$(GEOMETRY='$(GIVEN)' $(T)/bench rows) && for g in $$rows; do \
 		for s in "" 1; do GEOMETRY=$$g STOCK=$$s DEBUG= $(T)/kernel || exit; done; done
-	@GEOMETRY=$(GIVEN) $(T)/bench run
+	@GEOMETRY='$(GIVEN)' $(T)/bench run
 endif
 
-bench-check: guest ## one row of it, compared with what is on record
+bench-check: guest ## one row of it, 4k-48, compared with what is on record
+	$(if $(filter-out 4k-48,$(GIVEN)),$(error GEOMETRY=$(GIVEN): only 4k-48 is on record))
 	@GEOMETRY=4k-48 DEBUG= STOCK= $(T)/kernel
 	@GEOMETRY=4k-48 DEBUG= STOCK=1 $(T)/kernel
 	@$(T)/bench check

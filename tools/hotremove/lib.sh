@@ -33,17 +33,25 @@ run() {
 	"$@" >"$_log" 2>&1 || failed "$_log" "$_what"
 }
 
+# Two commands in one clone do not make the same at the same time
+lock() {
+	mkdir -p build
+	exec 9>>build/lock
+	flock -n 9 || {
+		echo "Waiting for another command in this clone" >&2
+		flock 9
+	}
+}
+
 GEOMETRIES="4k-39 4k-48 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52"
 GEOMETRY=${GEOMETRY:-4k-48}
 KSRC=${KSRC:-}
 case $KSRC in
 *[[:space:]]*) die "KSRC='$KSRC': a path without spaces, please" ;;
 esac
-if [ -n "$KSRC" ]; then
-	base=build/ksrc-$(basename "$KSRC")
-else
-	base=build/6.12
-fi
+# Many trees are called linux
+ksrc=${KSRC:+$(basename "$KSRC")-$(realpath -m "$KSRC" | cksum | cut -c 1-4)}
+base=build/${KSRC:+ksrc-}${ksrc:-6.12}
 
 # How many guests are tested at a time: each keeps one CPU busy, more or less
 jobs=${JOBS:-$(n=$(nproc); echo $((n < 4 ? n : 4)))}
@@ -108,4 +116,4 @@ author_is_somebody() {
 point() { git show "$1:Makefile" | sed -n 's/^SUBLEVEL = /6.12./p'; }
 
 # place NAME: where results go, apart for each KSRC
-place() { echo "build/$1${KSRC:+-$(basename "$KSRC")}"; }
+place() { echo "build/$1${ksrc:+-$ksrc}"; }
