@@ -259,8 +259,11 @@ TEST_F_TIMEOUT(faults, virtio_mem, 3600)
 
 		ASSERT_EQ(0, workers_fail_nth(n));
 		ASSERT_EQ(0, vmem_request(size));
-		for (i = 0; i < PATIENCE * 50 && vmem_property("size") != size && !worker_hit(); i++)
+		for (i = 0; i < PATIENCE * 50 && !worker_hit(); i++) {
+			if (vmem_property("size") == size)
+				break;
 			usleep(20000);
+		}
 		hit = workers_failed();
 		ASSERT_LT(i, PATIENCE * 50);
 		missed = hit ? 0 : missed + 1;

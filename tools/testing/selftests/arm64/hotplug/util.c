@@ -355,9 +355,11 @@ int nvdimm_wipe(void)
 	/* Another's is not to be wiped */
 	if (!qom_get("nv0", "addr"))
 		return -1;
-	return system("{ ndctl disable-region all && ndctl init-labels -f nmem0 && "
-		      "ndctl enable-region all; } >/dev/null 2>&1") ||
-	       write_file(REGION "/align", "0x200000") ? -1 : 0;
+	if (system("ndctl disable-region all >/dev/null 2>&1") ||
+	    system("ndctl init-labels -f nmem0 >/dev/null 2>&1") ||
+	    system("ndctl enable-region all >/dev/null 2>&1"))
+		return -1;
+	return write_file(REGION "/align", "0x200000");
 }
 
 /* ---- memory blocks ---- */
