@@ -5,9 +5,8 @@
 GEOMETRY ?= 4k-48
 export GEOMETRY KSRC STOCK DEBUG W CPU EVERY CYCLES SECONDS SABOTAGE QUICK
 
-# What tools say is looked into; and what is set for other work is not meant for this
-export LC_ALL := C.UTF-8
-unexport LANGUAGE CDPATH ARCH LLVM CFLAGS CPPFLAGS LDFLAGS LDLIBS GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
+# What is set for other work is not meant for this
+unexport CDPATH ARCH LLVM CFLAGS CPPFLAGS LDFLAGS LDLIBS GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 # Some shells have variables of these names
 $(foreach v,HOST GROUP,$(if $(filter command,$(origin $v)),,$(eval override $v :=)))
 $(if $(word 2,$(CURDIR)),$(error $(CURDIR): a path without spaces, please))

@@ -2,6 +2,10 @@
 # What the host-side scripts share. Sourced with the repository as $PWD.
 set -eu
 
+# What tools say is looked into
+export LC_ALL=C.UTF-8
+unset LANGUAGE
+
 # So that what a script has to do at its end is done
 trap 'exit 129' HUP
 trap 'exit 130' INT
