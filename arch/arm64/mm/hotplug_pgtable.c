@@ -197,6 +197,9 @@ static void batch_memmap(struct hotplug_batch *batch, pte_t entry, int level)
 	list_add_tail(&page->lru, &batch->memmap);
 }
 
+/* Without FEAT_TLBIRANGE each page takes an instruction: beyond so many, all is less work */
+#define MAX_TLBI_PAGES	64
+
 /*
  * One invalidation of every level and ASID (kernel entries are nG under KPTI)
  * for each range, or one of everything where that is less work.
@@ -204,7 +207,7 @@ static void batch_memmap(struct hotplug_batch *batch, pte_t entry, int level)
 static void batch_flush(struct hotplug_batch *batch)
 {
 	unsigned long limit = system_supports_tlb_range() ?
-			      MAX_TLBI_RANGE_PAGES : PTRS_PER_PTE;
+			      MAX_TLBI_RANGE_PAGES : MAX_TLBI_PAGES;
 	unsigned long pages = 0;
 	unsigned int i;
 

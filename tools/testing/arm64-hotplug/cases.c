@@ -142,9 +142,9 @@ const struct directed directed_cases[] = {
 	{ "longer_than_one_instruction_reaches", "map lin 0 1u; unmap lin 0 1u", "",
 	  "16k-4" },
 	{ "page_by_page_without_range_instructions",
-	  "cpu norange; map lin 0 1m noblock; unmap lin 0 1m", "" },
+	  "cpu norange; map lin 0 64p noblock; unmap lin 0 64p", "" },
 	{ "everything_without_range_instructions",
-	  "cpu norange; map lin 0 2m; unmap lin 0 2m", "" },
+	  "cpu norange; map lin 0 65p noblock; unmap lin 0 65p", "" },
 	{ "repeated_for_an_erratum",
 	  "cpu erratum; map lin 0 1m noblock; unmap lin 0 1m", "" },
 

@@ -443,7 +443,7 @@ static void tlbi_range(const char *op, u64 start, u64 pages, u64 stride,
 	if (cpu.tlb_range && pages > MAX_TLBI_RANGE_PAGES)
 		broken("tlbi-range", "%lu pages do not fit into one instruction",
 		       pages);
-	if (!cpu.tlb_range && pages > PTRS_PER_PTE)
+	if (!cpu.tlb_range && pages > 64)
 		broken("tlbi-range", "%lu instructions, one for each page", pages);
 	/* The base address is in units of 64K if TCR.DS is set, else of pages */
 	if (cpu.tlb_range && lpa2 != lpa2_is_enabled()) {

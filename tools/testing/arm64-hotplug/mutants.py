@@ -38,6 +38,7 @@ MUTANTS = [
      'for (i = 0; i < 1; i++) {\n\t\tunsigned long start'),
     ('too long for an instruction', 'batch->flush_all || pages > limit',
      'batch->flush_all'),
+    ('page by page, however many', 'define MAX_TLBI_PAGES\t64', 'define MAX_TLBI_PAGES\tPTRS_PER_PTE'),
     ('too many ranges, the last is forgotten', 'batch->flush_all = true;', ''),
     ('ranges that touch are merged to the smaller',
      'batch->last[i] = max(batch->last[i], last);',
