@@ -24,7 +24,7 @@ explain() {
 
 # failed LOG WHAT: show the end of the log
 failed() {
-	tail -n 15 "$1" >&2
+	tail -n 15 "$1" >&2 || :
 	explain "$(dirname "$1")" "$2"
 	die "$2 failed; the whole log is $1"
 }
@@ -50,8 +50,9 @@ lock() {
 GEOMETRIES="4k-39 4k-48 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52"
 GEOMETRY=${GEOMETRY:-4k-48}
 KSRC=${KSRC:-}
-case $KSRC in
-*[[:space:]]*) die "KSRC='$KSRC': a path without spaces, please" ;;
+# Make, and shells in it, take paths apart at these
+case $PWD$KSRC in
+*[!A-Za-z0-9_./+,@~-]*) die "'$PWD' or KSRC='$KSRC': a path of letters, digits and _./+,@~- please" ;;
 esac
 # Many trees are called linux
 ksrc=${KSRC:+$(basename "$KSRC")-$(realpath -m "$KSRC" | cksum | cut -c 1-4)}

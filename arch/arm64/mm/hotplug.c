@@ -234,6 +234,7 @@ static void unmap_unused_memmap(struct hotplug_batch *batch)
 void vmemmap_free(unsigned long start, unsigned long end,
 		  struct vmem_altmap *altmap)
 {
+	mem_hotplug_assert_write_held();
 	widen_to_dead(&start, &end);
 
 	if (!active_batch) {
@@ -278,6 +279,7 @@ void arch_remove_memory(u64 start, u64 size, struct vmem_altmap *altmap,
 	struct hotplug_batch batch;
 	unsigned long memmap_tables;
 
+	mem_hotplug_assert_write_held();
 	hotplug_batch_init(&batch);
 
 	active_batch = &batch;

@@ -71,6 +71,7 @@ int arch_check_remove_memory(u64 start, u64 size)
 	unsigned long va = __phys_to_virt(start);
 	u64 end = start + size - 1;
 
+	mem_hotplug_assert_write_held();
 	if (has_boot_memory(PHYS_PFN(start), PHYS_PFN(size))) {
 		pr_warn("boot memory [mem %#018llx-%#018llx] cannot be removed\n",
 			start, end);

@@ -54,18 +54,19 @@ int read_owners(void)
 /* The memmap of the range that comes and goes */
 int read_flags(void)
 {
-	int fd = open("/proc/kpageflags", O_RDONLY);
+	int fd = open("/proc/kpageflags", O_RDONLY), ret = MET_NOTHING;
 	off_t at = ADDRESS / getpagesize() * 8;
 	off_t end = at + 2 * block_size() / getpagesize() * 8;
 
 	if (fd < 0)
 		return -1;
 	for (; at < end; at += sizeof(buffer)) {
-		if (pread(fd, buffer, sizeof(buffer), at) < 0)
+		if (pread(fd, buffer, sizeof(buffer), at) <= 0)
 			break;
+		ret = 0;
 	}
 	close(fd);
-	return 0;
+	return ret;
 }
 
 /*
@@ -74,7 +75,7 @@ int read_flags(void)
  */
 int read_kernel(void)
 {
-	int fd = open("/proc/kcore", O_RDONLY), i, k;
+	int fd = open("/proc/kcore", O_RDONLY), ret = MET_NOTHING, i, k;
 	struct elf64_phdr *ph;
 	struct elf64_hdr eh;
 	off_t at;
@@ -93,11 +94,11 @@ int read_kernel(void)
 		if (ph[i].p_paddr != ADDRESS)
 			continue;
 		for (at = 0; at < ph[i].p_filesz; at += sizeof(buffer))
-			(void)!pread(fd, buffer, sizeof(buffer), ph[i].p_offset + at);
+			ret = pread(fd, buffer, sizeof(buffer), ph[i].p_offset + at) > 0 ? 0 : ret;
 	}
 	free(ph);
 	close(fd);
-	return 0;
+	return ret;
 }
 
 int unload_kernel(void)
@@ -227,9 +228,10 @@ int compact_node(void)
 {
 	if (!two_nodes() || access("/proc/sys/vm/compact_memory", W_OK))
 		return write_file("/proc/sys/vm/compact_memory", "1");
-	if (write_file(NODE1 "/compact", "1"))
-		usleep(1000);
-	return 0;
+	if (!write_file(NODE1 "/compact", "1"))
+		return 0;
+	usleep(1000);
+	return MET_NOTHING;
 }
 
 /* Which pages of the range that comes and goes were used, and now are idle */
@@ -242,9 +244,9 @@ int mark_idle(void)
 		return -1;
 	n = pread(fd, buffer, 2 * block_size() / getpagesize() / 8, at);
 	if (n > 0)
-		(void)!pwrite(fd, buffer, n, at);
+		n = pwrite(fd, buffer, n, at);
 	close(fd);
-	return 0;
+	return n > 0 ? 0 : MET_NOTHING;
 }
 
 /* Others that go through the memmap of what is online */

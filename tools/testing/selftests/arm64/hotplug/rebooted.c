@@ -66,6 +66,6 @@ int main(int argc, char **argv)
 	    !blocks_set(dimm.addr, dimm.size, "online_movable") &&
 	    (!vmem_property("memaddr") ||
 	     (!write_file(MEMORY "/auto_online_blocks", "online_movable") && !vmem_resize(GiB))))
-		return reboot(RB_AUTOBOOT);
+		return log_clean() ? KSFT_FAIL : reboot(RB_AUTOBOOT);
 	return test_harness_run(argc, argv);
 }

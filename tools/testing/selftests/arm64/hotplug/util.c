@@ -274,10 +274,11 @@ int dimm_gone(const struct dimm *dimm, int seconds)
 		return -1;
 	if (qmp("object-del", "\"id\":\"m-%s\"", dimm->id))
 		return complain("object-del: %s", qmp_reply());
-	/* Until ACPI has looked at the empty slot, one that is plugged in again
-	 * looks like one that did not go
+	/*
+	 * Until ACPI has looked at the empty slot, one that is plugged in again looks like
+	 * one that did not go. It says so of a slot, no more of a device
 	 */
-	usleep(200000);
+	qmp_wait("ACPI_DEVICE_OST", "\"info\": {\"source\"", 10);
 	return 0;
 }
 
@@ -574,7 +575,7 @@ static bool parse_leaves(const char *line, unsigned long long *start,
 }
 
 /* debug_pagealloc and KFENCE unmap single pages at any time */
-static bool linear_map_changes(void)
+bool linear_map_changes(void)
 {
 	char buf[4096];
 

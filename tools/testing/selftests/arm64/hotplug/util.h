@@ -28,6 +28,7 @@
 #define DEBUGFS		"/sys/kernel/debug"
 
 /* Huge pages of 2 MiB can be had with all page sizes */
+#define THP		"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled"
 #define HUGE		"/sys/kernel/mm/hugepages/hugepages-2048kB"
 #define HUGE_FLAGS	(MAP_HUGETLB | 21 << MAP_HUGE_SHIFT)
 
@@ -151,6 +152,9 @@ int state_same(struct state *state, long kb);
  * run of like leaves, "start-end MiB level attributes", malloc'ed.
  */
 char *new_mappings(const char *before, const char *after);
+
+/* Whether single pages of the linear map come and go at any time */
+bool linear_map_changes(void);
 
 #define SLABS	"/sys/kernel/slab"
 /*

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A virtio-mem device ("vmem0") that the host grows and shrinks. */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -49,31 +52,39 @@ TEST_F_TIMEOUT(vmem, up_and_down, 600)
 	}
 }
 
-/* Steps that are no multiple of a memory block, up and down */
+/*
+ * Up and down by steps that are no multiple of a memory block, unless the device's own are
+ * larger, nor of what the guest can take or give: it stops before what was asked for
+ */
 TEST_F_TIMEOUT(vmem, odd_steps, 900)
 {
-	/* The device's unit, or the guest's page block where that is larger */
-	uint64_t step = vmem_property("block-size"), unit;
-	uint64_t block;
+	/* The guest's page block, where that is larger than the device's unit */
+	uint64_t unit = vmem_property("block-size"), step = unit, block, odd, size = 0;
+	long empty_kb = meminfo_kb("MemTotal");
 	char buf[64];
 	unsigned int i;
 
 	if (read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", buf,
-		      sizeof(buf)) > 0) {
-		unit = strtoull(buf, NULL, 10);
-		if (unit > step)
-			step = unit;
-	}
-
+		      sizeof(buf)) > 0 && strtoull(buf, NULL, 10) > step)
+		step = strtoull(buf, NULL, 10);
 	block = block_size() > step ? block_size() : step;
+	odd = step > unit ? unit : 0;
 
 	const uint64_t sizes[] = {
 		step, block + step, 3 * block - step, 7 * block + 3 * step,
 		2 * block + step, block - step, 5 * block, step,
 	};
 
-	for (i = 0; i < ARRAY_SIZE(sizes); i++)
-		ASSERT_EQ(0, vmem_resize(sizes[i]));
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		uint64_t want = sizes[i] + odd;
+
+		if (want > size)
+			size += (want - size) / step * step;
+		else
+			size -= (size - want) / step * step;
+		ASSERT_EQ(0, vmem_request(want));
+		ASSERT_EQ(0, vmem_wait(size, empty_kb + size / KiB));
+	}
 }
 
 /* What a process has there is migrated when the host takes all of it */
@@ -89,6 +100,39 @@ TEST_F_TIMEOUT(vmem, in_use, 600)
 	ASSERT_LE(self->addr, physical(p));
 	ASSERT_EQ(0, vmem_resize(0));
 	EXPECT_NE(0, physical(p));
+	EXPECT_GT(self->addr, physical(p));
+	EXPECT_EQ(0, wrong(p, size));
+	munmap(p, size);
+}
+
+/* Pinned, it keeps what it is in: the rest goes, and that when the pin is gone */
+TEST_F_TIMEOUT(vmem, pinned, 600)
+{
+	const size_t size = 64 * 1024;
+	struct iovec iov;
+	uint64_t *p;
+	int fds[2];
+
+	ASSERT_EQ(0, vmem_resize(2 * GiB));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	fill(p, size);
+	ASSERT_LE(self->addr, physical(p));
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec) { p, size };
+	ASSERT_LT(0, vmsplice(fds[1], &iov, 1, 0));
+
+	ASSERT_EQ(0, vmem_request(0));
+	sleep(10);
+	EXPECT_LT(0, vmem_property("size"));
+	EXPECT_GT(2 * GiB, vmem_property("size"));
+	EXPECT_LE(self->addr, physical(p));
+	EXPECT_EQ(0, wrong(p, size));
+
+	close(fds[0]);
+	close(fds[1]);
+	EXPECT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
 	EXPECT_GT(self->addr, physical(p));
 	EXPECT_EQ(0, wrong(p, size));
 	munmap(p, size);
