@@ -591,12 +591,12 @@ TEST_F_TIMEOUT(kept, unmovable_is_refused, 600)
 			EXPECT_EQ(0, block_set(at, "online_kernel"));
 	}
 	EXPECT_EQ(2, blocks_in_state(dimm.addr, dimm.size, "online"));
+	/*
+	 * It is not asked for again: of a page that is just being allocated offlining does not
+	 * know that it cannot move, and goes on trying; nobody can interrupt ACPI
+	 */
 	close(fds[0]);
 	close(fds[1]);
-
-	ASSERT_EQ(0, dimm_eject(&dimm));
-	if (dimm_gone(&dimm, 5))
-		TH_LOG("the kernel has other data on it by now, it stays");
 }
 
 /* auto_online_blocks can give new memory to the kernel for data of its own, if told so or
