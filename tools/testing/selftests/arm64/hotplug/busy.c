@@ -649,4 +649,97 @@ TEST_F_TIMEOUT(kept, grouped_late, 600)
 		TH_LOG("the kernel has data on it by now, it stays");
 }
 
+/* Another that may stay. Where the kernel has memory of that zone, it would not use this one */
+FIXTURE(slab) { };
+
+FIXTURE_SETUP(slab)
+{
+	if (qmp_open())
+		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
+	log_start();
+}
+
+FIXTURE_TEARDOWN(slab)
+{
+	EXPECT_EQ(0, log_clean());
+}
+
+/* One object of SLUB's for each */
+#define LOCKS	SLABS "/file_lock_cache"
+
+static int lock_byte(int fd, int n, short how)
+{
+	struct flock lock = { .l_type = how, .l_whence = SEEK_SET, .l_start = 2 * n, .l_len = 1 };
+
+	return fcntl(fd, F_SETLK, &lock);
+}
+
+static int slabs_on(const struct dimm *d, int kpageflags)
+{
+	uint64_t flags[512], at = d->addr / getpagesize() * 8, end = at + d->size / getpagesize() * 8;
+	int n = 0, i;
+
+	for (; at < end && pread(kpageflags, flags, sizeof(flags), at) == sizeof(flags);
+	     at += sizeof(flags)) {
+		for (i = 0; i < ARRAY_SIZE(flags); i++)
+			n += flags[i] >> KPF_SLAB & 1;
+	}
+	return n;
+}
+
+/* Memory with a slab is refused at once, whatever SLUB keeps where page->mapping would say
+ * that a page can move: here how many partial slabs a CPU had
+ */
+TEST_F_TIMEOUT(slab, is_refused, 600)
+{
+	struct dimm d = { .id = "k4", .size = block_size(), .addr = ADDRESS + 2 * GiB };
+	int flags = open("/proc/kpageflags", O_RDONLY), shrink = open(LOCKS "/shrink", O_WRONLY);
+	int fd = open("/tmp", O_TMPFILE | O_RDWR, 0600), objs, most, n, i, k;
+	struct sigaction act = { .sa_handler = on_alarm };
+	char buf[32] = "";
+
+	if (flags < 0 || shrink < 0 || read_file(LOCKS "/objs_per_slab", buf, sizeof(buf)) <= 0)
+		SKIP(return, "needs CONFIG_SLUB_DEBUG, CONFIG_PROC_PAGE_MONITOR");
+	objs = atoi(buf);
+	most = 40 * objs;
+	ASSERT_EQ(0, dimm_plug(&d));
+	/* Slabs of memory that stays, and all else that is allocated meanwhile */
+	ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
+	for (n = 0; n < 12 * objs; n++)
+		ASSERT_EQ(0, lock_byte(fd, n, F_WRLCK));
+	ASSERT_EQ(0, block_set(d.addr, "online_kernel"));
+	for (; n < most && !slabs_on(&d, flags); n++)
+		ASSERT_EQ(0, lock_byte(fd, n, F_WRLCK));
+	if (n == most)
+		SKIP(return, "needs a machine that has no other memory of that zone");
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, lock_byte(fd, n++, F_WRLCK));
+
+	/* The last of k + 1 partial slabs, which a CPU takes when it needs one */
+	sigaction(SIGALRM, &act, NULL);
+	for (k = 0; k < 8; k++) {
+		for (i = 0; i < k; i++)
+			ASSERT_EQ(0, lock_byte(fd, i * objs, F_UNLCK));
+		ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
+		ASSERT_EQ(0, lock_byte(fd, most, F_WRLCK));
+		alarm(10);
+		EXPECT_NE(0, block_set(d.addr, "offline"));
+		EXPECT_EQ(EBUSY, errno);
+		alarm(0);
+		ASSERT_EQ(0, lock_byte(fd, most, F_UNLCK));
+		for (i = 0; i < k; i++)
+			ASSERT_EQ(0, lock_byte(fd, i * objs, F_WRLCK));
+	}
+
+	/* The kernel may have other data there by now */
+	close(fd);
+	ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
+	alarm(10);
+	if (!block_set(d.addr, "offline"))
+		ASSERT_EQ(0, dimm_unplug(&d));
+	alarm(0);
+	close(shrink);
+	close(flags);
+}
+
 TEST_HARNESS_MAIN
