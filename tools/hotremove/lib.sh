@@ -52,7 +52,7 @@ GEOMETRY=${GEOMETRY:-4k-48}
 KSRC=${KSRC:-}
 # Make, and shells in it, take paths apart at these
 case $PWD$KSRC in
-*[!A-Za-z0-9_./+,@~-]*) die "'$PWD' or KSRC='$KSRC': a path of letters, digits and _./+,@~- please" ;;
+*[][[:space:]\'\"\`\$\\\;\&\|\<\>\(\)*?\#:=%]*) die "'$PWD' or KSRC='$KSRC': a path without spaces, quotes, brackets and any of \$ ; & | < > * ? # : = %, please" ;;
 esac
 # Many trees are called linux
 ksrc=${KSRC:+$(basename "$KSRC")-$(realpath -m "$KSRC" | cksum | cut -c 1-4)}

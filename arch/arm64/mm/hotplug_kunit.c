@@ -2,7 +2,8 @@
 /*
  * KUnit tests of the memory hotplug engine on the real MMU, on virtual ranges
  * that nothing else uses. What is mapped is asked of each CPU: by AT S1E1R, and
- * where there is memory by reading it, so that its TLB knows what is to go.
+ * where there is memory by reading it, so that its TLB knows what is to go. What
+ * the MMU does not tell, the size of a leaf and the like, is read in the tables.
  */
 #include <kunit/test.h>
 
