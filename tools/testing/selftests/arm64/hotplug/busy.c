@@ -672,7 +672,8 @@ static int lock_byte(int fd, int n, short how)
 
 static int slabs_on(const struct dimm *d, int kpageflags)
 {
-	uint64_t flags[512], at = d->addr / getpagesize() * 8, end = at + d->size / getpagesize() * 8;
+	uint64_t flags[512], at = d->addr / getpagesize() * 8;
+	uint64_t end = at + d->size / getpagesize() * 8;
 	int n = 0, i;
 
 	for (; at < end && pread(kpageflags, flags, sizeof(flags), at) == sizeof(flags);
