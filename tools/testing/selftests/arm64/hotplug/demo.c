@@ -133,6 +133,8 @@ int main(void)
 	       (unsigned long long)(block_size() / MiB));
 
 	log_start();
+	/* Its buffers come with the first event */
+	trace_start("arm64_hotplug");
 	before = picture();
 	kb = free_kb();
 	ret = show_dimm() || show_vmem() || log_clean();
