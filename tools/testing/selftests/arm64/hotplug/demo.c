@@ -70,7 +70,6 @@ static int show_dimm(void)
 
 	printf("\nA DIMM of 4 GiB\n");
 	show("before");
-	trace_start("arm64_hotplug");
 	if (dimm_plug(&d))
 		return -1;
 	show("plugged");

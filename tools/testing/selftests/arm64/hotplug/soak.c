@@ -72,11 +72,11 @@ static int set_block(const char *state, int nth)
 		fail_nth("self", nth);
 	/* It may be so already; that is refused, and right so */
 	ret = write_file(path, state) ? 1 : 0;
-	/* What counts is that it failed, whatever came of it */
-	if (nth)
+	if (nth) {
+		/* What counts is that it failed, whatever came of it */
 		ret = fails_left("self") ? 1 : 0;
-	if (nth)
 		fail_nth("self", 0);
+	}
 	return ret;
 }
 
