@@ -212,26 +212,32 @@ static u64 leaf_of(unsigned long va, unsigned long *size)
 }
 
 /*
- * The tables have at @at what @flags and the room up to @size make of it: the largest
- * leaf that is aligned and fits, contiguous where a group of them is and does, never to
- * be executed, and there without a fault (Arm ARM, descriptor formats)
+ * The tables have all over [at, at + size) what @flags make of it: the largest leaves that
+ * are aligned and fit, contiguous where a group of them is and does, never to be executed,
+ * and there without a fault (Arm ARM, descriptor formats)
  */
-static void expect_leaf(struct kunit *test, unsigned long at, unsigned long size,
-			unsigned int flags)
+static void expect_leaves(struct kunit *test, unsigned long at, unsigned long size,
+			  unsigned int flags)
 {
 	const u64 attrs = PTE_VALID | PTE_AF | PTE_UXN | PTE_PXN;
+	unsigned long start = at, end = at + size, found;
 	struct ctx *ctx = test->priv;
-	bool block = !(flags & HOTPLUG_NO_BLOCK) && IS_ALIGNED(at, PMD_SIZE) && size >= PMD_SIZE;
-	unsigned long group = block ? CONT_PMD_SIZE : CONT_PTE_SIZE, found = 0;
-	bool cont = !(flags & HOTPLUG_NO_CONT) && IS_ALIGNED(at, group) && size >= group;
-	u64 leaf = leaf_of(ctx->start + at, &found);
 
-	KUNIT_EXPECT_EQ(test, found, block ? PMD_SIZE : PAGE_SIZE);
-	KUNIT_EXPECT_EQ(test, leaf & attrs, attrs);
-	KUNIT_EXPECT_EQ(test, !!(leaf & PTE_CONT), cont);
-	if (!block)
-		KUNIT_EXPECT_EQ(test, pmd_val(*pmd_off_k(ctx->start + at)) & PMD_TABLE_PXN,
-				flags & HOTPLUG_NO_EXEC ? PMD_TABLE_PXN : 0);
+	for (; at < end; at += found) {
+		bool block = !(flags & HOTPLUG_NO_BLOCK) && IS_ALIGNED(at, PMD_SIZE) &&
+			     end - at >= PMD_SIZE;
+		unsigned long group = block ? CONT_PMD_SIZE : CONT_PTE_SIZE;
+		bool cont = !(flags & HOTPLUG_NO_CONT) && ALIGN_DOWN(at, group) >= start &&
+			    end - ALIGN_DOWN(at, group) >= group;
+		u64 leaf = leaf_of(ctx->start + at, &found);
+
+		KUNIT_ASSERT_EQ(test, leaf & attrs, attrs);
+		KUNIT_ASSERT_EQ(test, found, block ? PMD_SIZE : PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, !!(leaf & PTE_CONT), cont);
+		if (!block)
+			KUNIT_EXPECT_EQ(test, pmd_val(*pmd_off_k(ctx->start + at)) & PMD_TABLE_PXN,
+					flags & HOTPLUG_NO_EXEC ? PMD_TABLE_PXN : 0);
+	}
 }
 
 /*
@@ -275,7 +281,7 @@ static void map_and_unmap(struct kunit *test)
 
 			KUNIT_ASSERT_EQ(test, map(ctx, at, size, flags[i]), 0);
 			expect_mapped(test, at, size, true);
-			expect_leaf(test, at, size, flags[i]);
+			expect_leaves(test, at, size, flags[i]);
 			KUNIT_EXPECT_EQ(test, translate(ctx->start + at + size),
 					NOWHERE);
 			unmap(ctx, at, size);
@@ -325,24 +331,25 @@ static void large_leaves(struct kunit *test)
 	}
 }
 
-/* An add that meets a mapping, wherever in its range, changes nothing */
+/* An add that meets a mapping, wherever in its range, leaves no table that it has built */
 static void add_over_mapping(struct kunit *test)
 {
+	static const unsigned int flags[] = { 0, HOTPLUG_NO_BLOCK | HOTPLUG_NO_CONT };
 	static const unsigned long taken[] = {
 		0, PMD_SIZE, 3 * PMD_SIZE + PAGE_SIZE, 8 * PMD_SIZE - PAGE_SIZE,
 	};
 	struct ctx *ctx = test->priv;
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(taken); i++) {
-		unsigned long after = taken[i] + PAGE_SIZE;
+	for (i = 0; i < 2 * ARRAY_SIZE(taken); i++) {
+		unsigned long at = taken[i / 2], after = at + PAGE_SIZE;
 
-		KUNIT_ASSERT_EQ(test, map(ctx, taken[i], PAGE_SIZE, 0), 0);
-		KUNIT_EXPECT_EQ(test, map(ctx, 0, 8 * PMD_SIZE, 0), -EEXIST);
-		expect_mapped(test, 0, taken[i], false);
-		expect_mapped(test, taken[i], PAGE_SIZE, true);
+		KUNIT_ASSERT_EQ(test, map(ctx, at, PAGE_SIZE, 0), 0);
+		KUNIT_EXPECT_EQ(test, map(ctx, 0, 8 * PMD_SIZE, flags[i % 2]), -EEXIST);
+		expect_mapped(test, 0, at, false);
+		expect_mapped(test, at, PAGE_SIZE, true);
 		expect_mapped(test, after, 8 * PMD_SIZE - after, false);
-		unmap(ctx, taken[i], PAGE_SIZE);
+		unmap(ctx, at, PAGE_SIZE);
 		KUNIT_EXPECT_EQ(test, unmap(ctx, 0, 2 * UNIT), 0);
 	}
 }
@@ -474,6 +481,9 @@ static void expect_attributes(struct kunit *test, unsigned long size, pgprot_t p
 		KUNIT_EXPECT_EQ(test, p.read_first & PAR_ATTR, FIELD_PREP(PAR_ATTR, attr));
 		KUNIT_EXPECT_EQ(test, p.read_last & PAR_ATTR, FIELD_PREP(PAR_ATTR, attr));
 		KUNIT_EXPECT_FALSE(test, p.read_last & SYS_PAR_EL1_F);
+		/* Inner shareable; of what is not cached the MMU may say: outer */
+		if (attr != MAIR_ATTR_NORMAL_NC)
+			KUNIT_EXPECT_EQ(test, FIELD_GET(SYS_PAR_EL1_SH, p.read_last), 3);
 		KUNIT_EXPECT_EQ(test, !(p.write_last & SYS_PAR_EL1_F), writable);
 	}
 	cpus_read_unlock();

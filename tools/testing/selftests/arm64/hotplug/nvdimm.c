@@ -407,6 +407,8 @@ TEST_F_TIMEOUT(kmem, dimm_goes_after, 600)
 	ASSERT_EQ(0, ns_destroy(&ns));
 }
 
+#define TIERS	"/sys/devices/virtual/memory_tiering/memory_tier*/nodelist"
+
 /* A DAX device is in a tier of its own, not in the one of a DIMM that its node had before */
 TEST_F_TIMEOUT(kmem, has_its_own_tier, 600)
 {
@@ -419,7 +421,8 @@ TEST_F_TIMEOUT(kmem, has_its_own_tier, 600)
 	ASSERT_EQ(0, ns_create(&ns, "devdax", variant->map, 2 * block_size()));
 	ASSERT_EQ(0, run("daxctl reconfigure-device -m system-ram %s", ns.dev));
 	/* Nor is any other node in that of boot memory */
-	EXPECT_EQ(0, run("grep -qx 0 /sys/devices/virtual/memory_tiering/memory_tier*/nodelist"));
+	EXPECT_EQ(0, run("grep -qx 0 " TIERS));
+	EXPECT_EQ(0, run("grep -qx %d " TIERS, self->node));
 	ASSERT_EQ(0, run("daxctl offline-memory %s", ns.dev));
 	ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns.dev));
 	ASSERT_EQ(0, ns_destroy(&ns));

@@ -65,6 +65,7 @@ static pid_t hog_cpu(void)
 
 FIXTURE(race) {
 	struct state before;
+	char *owners;
 };
 
 FIXTURE_VARIANT(race) {
@@ -79,6 +80,8 @@ FIXTURE_VARIANT(race) {
 	bool starved;
 	/* Where there can be two nodes, the DIMM is all that the second has */
 	bool apart;
+	/* Another above it stays, so that it is at its front that the zone shrinks */
+	bool below;
 	/* Pages that went bad are not there again */
 	bool spoils;
 	const char *needs;
@@ -138,6 +141,11 @@ FIXTURE_VARIANT_ADD(race, compaction) {
 	.needs = "CONFIG_COMPACTION",
 };
 
+FIXTURE_VARIANT_ADD(race, compaction_front) {
+	.round = compact_node, .online = true, .starved = true, .apart = true, .below = true,
+	.needs = "CONFIG_COMPACTION",
+};
+
 FIXTURE_VARIANT_ADD(race, page_idle) {
 	.round = mark_idle, .online = true, .starved = true,
 	.needs = "CONFIG_IDLE_PAGE_TRACKING",
@@ -169,15 +177,24 @@ FIXTURE_SETUP(race)
 	log_start();
 	dimms_drop();
 	state_take(&self->before);
+	self->owners = owners();
 }
 
 FIXTURE_TEARDOWN(race)
 {
+	char *after;
+
 	/* What the other may have left half way */
 	write_file(CPU1, "1");
 	unload_kernel();
 	bpf_gone();
 	EXPECT_EQ(0, state_same(&self->before, variant->spoils ? LONG_MAX : 4096));
+	/* Of memmap and page tables not a page */
+	after = owners();
+	EXPECT_TRUE((self->owners && after) || system("grep -qw page_owner=on /proc/cmdline"));
+	EXPECT_EQ(0, after ? name_owners(self->owners, after, 1, "arch_add_memory") : 0);
+	free(after);
+	free(self->owners);
 	EXPECT_EQ(0, log_clean());
 }
 
@@ -192,10 +209,17 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		int stop;
 	} *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct dimm above = { .id = "d1", .addr = ADDRESS + 2 * block_size(),
+			      .size = 2 * block_size() };
 	time_t until = time(NULL) + seconds;
 	pid_t pid, hog = 0;
 
 	ASSERT_NE(MAP_FAILED, shared);
+	if (variant->below) {
+		above.node = variant->apart && two_nodes();
+		ASSERT_EQ(0, dimm_plug(&above));
+		ASSERT_EQ(0, blocks_set(above.addr, above.size, "online_movable"));
+	}
 	if (variant->starved)
 		ASSERT_LT(0, (hog = hog_cpu()));
 	pid = fork();
@@ -255,6 +279,8 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		kill(-pid, SIGKILL);
 		waitpid(pid, &status, 0);
 	}
+	if (variant->below)
+		ASSERT_EQ(0, dimm_unplug(&above));
 	/* It came to its end, its last round too */
 	EXPECT_EQ(0, status);
 	TH_LOG("%d times added and removed, %d rounds of the other", cycles, shared->rounds);

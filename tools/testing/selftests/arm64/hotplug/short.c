@@ -112,11 +112,13 @@ TEST_F_TIMEOUT(shortage, far_too_large, 600)
 	add(_metadata, at_most(150 * GiB), false);
 }
 
+/* Memmap is a multiple of it, or with large pages of what ballast leaves */
 TEST_F_TIMEOUT(shortage, too_large, 600)
 {
 	add(_metadata, at_most(64 * GiB), false);
 }
 
+/* An add for which there is enough is not refused beforehand */
 TEST_F_TIMEOUT(shortage, fits, 600)
 {
 	add(_metadata, 4 * GiB, true);

@@ -335,7 +335,7 @@ int main(int argc, char **argv)
 	unsigned int seed, i;
 	const unsigned int n = ARRAY_SIZE(actions);
 	int failed = 0, steps = 0;
-	char *before;
+	char *before, *owners_before, *owners_after;
 	long free_before, lost;
 
 	if (argc > 2)
@@ -350,6 +350,7 @@ int main(int argc, char **argv)
 	log_start();
 	write_file(MEMORY "/auto_online_blocks", "online_movable");
 	before = picture();
+	owners_before = owners();
 	free_before = free_kb();
 	printf("# seed %u\n", seed);
 	fflush(stdout);
@@ -397,6 +398,10 @@ int main(int argc, char **argv)
 	/* Nodes that were there once keep a little */
 	lost = free_before - free_kb();
 	failed |= lost > noise_kb(8192);
+	/* Of memmap and page tables not a page */
+	owners_after = owners();
+	if (owners_before && owners_after)
+		failed |= !!name_owners(owners_before, owners_after, 1, "arch_add_memory");
 
 	printf("# %ld kB less are free\n", lost);
 	printf("# %d steps:", steps);
