@@ -23,6 +23,7 @@
 
 #define DIMMS	6
 #define NAMESPACE	"namespace0.0"
+#define NOTIFIER	DEBUGFS "/notifier-error-inject/memory/actions"
 
 static struct dimm dimms[DIMMS] = {
 	{ .id = "d0" }, { .id = "d1" }, { .id = "d2" },
@@ -53,6 +54,22 @@ static int unplug(void)
 
 	if (!d->size || dimm_unplug(d))
 		return d->size ? -1 : 1;
+	d->size = 0;
+	return 0;
+}
+
+/* Asked for again before it is done, which QEMU may refuse */
+static int eject_twice(void)
+{
+	struct dimm *d = any_dimm();
+
+	if (!d->size)
+		return 1;
+	if (dimm_eject(d))
+		return -1;
+	qmp("device_del", "\"id\":\"%s\"", d->id);
+	if (dimm_gone(d, PATIENCE))
+		return -1;
 	d->size = 0;
 	return 0;
 }
@@ -94,6 +111,29 @@ static int offline(void)
 static int fail(void)
 {
 	return set_block("offline", 1 + rand() % 32);
+}
+
+/* A notifier refuses what is asked for: the block stays as it was */
+static int refuse(void)
+{
+	struct dimm *d = any_dimm();
+	const char *error;
+	uint64_t at;
+	int online;
+
+	if (!d->size || access(NOTIFIER, F_OK))
+		return 1;
+	at = d->addr + rand() % (d->size / block_size()) * block_size();
+	online = blocks_in_state(at, block_size(), "online");
+	error = online ? NOTIFIER "/MEM_GOING_OFFLINE/error" : NOTIFIER "/MEM_GOING_ONLINE/error";
+	if (write_file(error, "-12"))
+		return -1;
+	if (!block_set(at, online ? "offline" : "online_movable") ||
+	    blocks_in_state(at, block_size(), "online") != online) {
+		printf("# a notifier was not asked, or not heard\n");
+		return -1;
+	}
+	return write_file(error, "0");
 }
 
 /* A page of a DIMM, free or not, goes bad; one of boot memory would be lost */
@@ -279,8 +319,9 @@ static struct {
 	int (*run)(void);	/* 0 done, 1 nothing to do, -1 failed */
 	int done;
 } actions[] = {
-	{ "plug", plug }, { "unplug", unplug }, { "online", online },
-	{ "offline", offline }, { "fail", fail }, { "spoil", spoil }, { "pmem", pmem },
+	{ "plug", plug }, { "unplug", unplug }, { "eject-twice", eject_twice },
+	{ "online", online }, { "offline", offline }, { "fail", fail },
+	{ "refuse", refuse }, { "spoil", spoil }, { "pmem", pmem },
 	{ "kmem", kmem }, { "resize", resize }, { "use", use }, { "share", share },
 	{ "huge", huge }, { "hugetlb", hugetlb }, { "lock", lock }, { "pin", pin },
 	{ "dump", dump }, { "reclaim", reclaim },
@@ -310,9 +351,10 @@ static int end_other(void)
 	if (!pid)
 		return 0;
 	working = 0;
-	if (waitpid(pid, &status, 0) != pid || status)
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ||
+	    WEXITSTATUS(status) & ~MET_NOTHING)
 		return -1;
-	who->done++;
+	who->done += !status;
 	return 0;
 }
 
@@ -323,8 +365,11 @@ static int next_other(void)
 		return -1;
 	who = &others[rand() % ARRAY_SIZE(others)];
 	working = fork();
-	if (!working)
-		_exit(!!(who->round() & ~MET_NOTHING));
+	if (!working) {
+		int ret = who->round();
+
+		_exit(ret & ~MET_NOTHING ? 1 : ret);
+	}
 	return working < 0 ? -1 : 0;
 }
 
