@@ -707,7 +707,13 @@ int state_same(struct state *state, long kb)
 {
 	int ret = same_picture(state->picture);
 	long now_kb = free_kb();
+	int i;
 
+	/* kfree_rcu(), for one of what sysfs had, takes seconds where a machine is busy */
+	for (i = 0; labs(now_kb - state->free_kb) >= kb && i < 10; i++) {
+		nap(1000);
+		now_kb = free_kb();
+	}
 	free(state->picture);
 	state->picture = NULL;
 	if (labs(now_kb - state->free_kb) < kb)
