@@ -331,7 +331,7 @@ static void large_leaves(struct kunit *test)
 	}
 }
 
-/* An add that meets a mapping, wherever in its range, leaves no table that it has built */
+/* An add that meets a mapping, wherever in its range, changes nothing, with tables built or not */
 static void add_over_mapping(struct kunit *test)
 {
 	static const unsigned int flags[] = { 0, HOTPLUG_NO_BLOCK | HOTPLUG_NO_CONT };

@@ -923,6 +923,19 @@ int name_owners(const char *before, char *after, long least, const char *within)
 	return n;
 }
 
+int memmap_same(const char *before)
+{
+	char *now = owners();
+	int ret = 0;
+
+	if (before && now)
+		ret = name_owners(before, now, 1, "arch_add_memory") ? -1 : 0;
+	else if (!system("grep -qw page_owner=on /proc/cmdline"))
+		ret = complain("needs CONFIG_PAGE_OWNER");
+	free(now);
+	return ret;
+}
+
 /* ---- the kernel log ---- */
 
 static char log_mark[64];	/* nothing: from the first record on */

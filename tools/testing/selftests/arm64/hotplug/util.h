@@ -184,6 +184,11 @@ char *owners(void);
  * put it offline: that went without being freed. Changes @after.
  */
 int name_owners(const char *before, char *after, long least, const char *within);
+/*
+ * 0 if not a page of memmap and page tables is there that was not in @before. Without
+ * page_owner=on that is not known, and 0.
+ */
+int memmap_same(const char *before);
 
 /* ---- the kernel log ---- */
 
@@ -198,6 +203,9 @@ int log_sound(void);
 bool log_has(const char *text);
 
 /* ---- faults ---- */
+
+/* What memory notifiers are to answer; CONFIG_MEMORY_NOTIFIER_ERROR_INJECT */
+#define NOTIFIER	DEBUGFS "/notifier-error-inject/memory/actions"
 
 /* Have fail-nth reach what may sleep, what is small or a process's, and say nothing of it */
 int faults_on(void);
