@@ -31,8 +31,8 @@
 #include "trace_hotplug.h"
 
 /*
- * The batch of the arch_remove_memory() that runs, and the memmap that is to go
- * with it. mem_hotplug_lock guards them.
+ * The batch of the arch_remove_memory() or arch_add_memory() that runs, and the memmap
+ * that is to go with it. mem_hotplug_lock guards them.
  */
 static struct hotplug_batch *active_batch;
 static struct {
@@ -109,6 +109,23 @@ static void unmap_linear(unsigned long start, u64 size,
 			    PAGE_END, HOTPLUG_LINEAR, batch);
 }
 
+static void unmap_memmap(unsigned long start, unsigned long end,
+			 struct vmem_altmap *altmap, struct hotplug_batch *batch)
+{
+	batch->altmap = altmap;
+	/* Where fewer VA bits are in use, vmalloc ends above VMEMMAP_START */
+	unmap_hotplug_range(start, end, VMALLOC_END + SZ_8M, VMEMMAP_END,
+			    HOTPLUG_VMEMMAP, batch);
+}
+
+static void unmap_unused_memmap(struct hotplug_batch *batch)
+{
+	if (unused_memmap.end)
+		unmap_memmap(unused_memmap.start, unused_memmap.end,
+			     unused_memmap.altmap, batch);
+	unused_memmap.end = 0;
+}
+
 /**
  * arch_add_memory() - map a range and give it a memmap
  * @nid:	node that the memory belongs to
@@ -128,6 +145,7 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 	unsigned long va = __phys_to_virt(start);
 	u64 end = start + size - 1;
 	u64 began = trace_hotplug_add_enabled() ? ktime_get_ns() : 0;
+	struct hotplug_batch batch;
 	unsigned long tables = 0;
 	int ret;
 
@@ -147,11 +165,13 @@ int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params)
 	if (ret)
 		goto out;
 
+	/* If it fails, what it had added goes together */
+	hotplug_batch_init(&batch);
+	active_batch = &batch;
 	ret = __add_pages(nid, PHYS_PFN(start), PHYS_PFN(size), params);
+	active_batch = NULL;
 	if (ret) {
-		struct hotplug_batch batch;
-
-		hotplug_batch_init(&batch);
+		unmap_unused_memmap(&batch);
 		unmap_linear(va, size, &batch);
 		hotplug_batch_finish(&batch);
 		tables = 0;
@@ -201,23 +221,6 @@ static void widen_to_dead(unsigned long *start, unsigned long *end)
 	*end = *start + (hi - lo) * PAGES_PER_SUBSECTION * sizeof(struct page);
 }
 
-static void unmap_memmap(unsigned long start, unsigned long end,
-			 struct vmem_altmap *altmap, struct hotplug_batch *batch)
-{
-	batch->altmap = altmap;
-	/* Where fewer VA bits are in use, vmalloc ends above VMEMMAP_START */
-	unmap_hotplug_range(start, end, VMALLOC_END + SZ_8M, VMEMMAP_END,
-			    HOTPLUG_VMEMMAP, batch);
-}
-
-static void unmap_unused_memmap(struct hotplug_batch *batch)
-{
-	if (unused_memmap.end)
-		unmap_memmap(unused_memmap.start, unused_memmap.end,
-			     unused_memmap.altmap, batch);
-	unused_memmap.end = 0;
-}
-
 /**
  * vmemmap_free() - take away the memmap of subsections of one section
  * @start:	address of the first struct page
@@ -225,8 +228,8 @@ static void unmap_unused_memmap(struct hotplug_batch *batch)
  * @altmap:	where the backing pages came from, NULL for RAM
  *
  * A backing page goes when no live subsection uses any part of it. Within
- * arch_remove_memory() all of it goes at the end of that: sections come in their
- * order, so their memmap is one piece. Else it goes before this returns. Copes with
+ * arch_remove_memory(), or an add that fails, all of it goes at the end of that: sections
+ * come in their order, so their memmap is one piece. Else it goes before this returns. Copes with
  * a memmap that was populated only in part.
  *
  * Context: process context, mem_hotplug_lock held for write. Sleeps.
