@@ -108,7 +108,7 @@ soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
 	@DEBUG=$(or $(DEBUG),1) $(T)/kernel
 	@DEBUG=$(or $(DEBUG),1) $(T)/boot -v -m 2G -n -d 2G -T -t $$(($(MINUTES) * 60 + 300)) \
 		-a 'rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M' \
-		'log && soak $(MINUTES) $(SEED)'
+		'log && soak $(MINUTES) $(SEED) && log'
 
 arches: tree ## the generic changes on x86-64, riscv and s390
 	@$(T)/setup arches

@@ -44,6 +44,7 @@ FIXTURE_TEARDOWN(busy)
 {
 	/* A test that was skipped left it */
 	dimms_drop();
+	settings_restore();
 	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
 }
@@ -82,7 +83,7 @@ static void is_migrated(struct __test_metadata *_metadata, const struct dimm *di
 		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "16"));
 	/* On 64K one as large as a PMD maps would be of 512 MiB */
 	if (kind.huge)
-		ASSERT_EQ(0, write_file(THP, "madvise"));
+		ASSERT_EQ(0, setting(THP, "madvise"));
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, kind.flags | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, p);
 	madvise(p, size, kind.huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -118,26 +119,31 @@ static void is_migrated(struct __test_metadata *_metadata, const struct dimm *di
 		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "0"));
 }
 
+/* Pages of one process */
 TEST_F_TIMEOUT(busy, process_is_migrated, 600)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE });
 }
 
+/* Pages of a file in memory, which several may have */
 TEST_F_TIMEOUT(busy, shared_is_migrated, 600)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_SHARED });
 }
 
+/* Pages that mlock() keeps from being swapped out, which is all that it does */
 TEST_F_TIMEOUT(busy, locked_is_migrated, 600)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .locked = true });
 }
 
+/* Transparent huge pages */
 TEST_F_TIMEOUT(busy, huge_is_migrated, 600)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .huge = true });
 }
 
+/* Pages of a pool of huge ones */
 TEST_F_TIMEOUT(busy, hugetlb_is_migrated, 600)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE | HUGE_FLAGS });
@@ -180,7 +186,7 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 	uint64_t *p;
 
 	/* Else a page block, 512 MiB with 64K pages, can be kept free for a while */
-	ASSERT_EQ(0, write_file(BOOST, "0"));
+	ASSERT_EQ(0, setting(BOOST, "0"));
 	/* The DIMM that all tests have is in nobody's way, as it is not put online */
 	d.node = two_nodes();
 	ASSERT_EQ(0, dimm_plug(&d));
@@ -201,7 +207,6 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 	EXPECT_FALSE(on_dimm(&d, p));
 	EXPECT_EQ(0, wrong(p, size));
 	munmap(p, size);
-	ASSERT_EQ(0, write_file(BOOST, "15000"));
 	ASSERT_EQ(0, dimm_unplug(&self->dimm));
 }
 
@@ -291,6 +296,19 @@ static void on_alarm(int signal)
 	(void)signal;
 }
 
+/* How much of a process's memory is at [start, end) */
+static size_t lies_in(const uint64_t *p, size_t size, uint64_t start, uint64_t end)
+{
+	size_t i, n = 0, page = getpagesize();
+
+	for (i = 0; i < size; i += page) {
+		uint64_t at = physical((const char *)p + i);
+
+		n += at >= start && at < end ? page : 0;
+	}
+	return n;
+}
+
 /* A pinned page keeps its block: putting that offline goes on trying until a
  * signal ends it, device_del until the pin is gone. Nothing is lost meanwhile.
  */
@@ -299,9 +317,10 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 	struct sigaction act = { .sa_handler = on_alarm };
 	const size_t size = 64 * 1024;
 	struct iovec iov;
-	uint64_t *p, at;
-	bool kexec;
+	uint64_t *p, *seen = malloc(size), at;
+	bool kexec, crash;
 	int fds[2];
+	ssize_t n;
 
 	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -311,7 +330,8 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 	ASSERT_TRUE(on_dimm(&self->dimm, p));
 	ASSERT_EQ(0, pipe(fds));
 	iov = (struct iovec) { p, size };
-	ASSERT_LT(0, vmsplice(fds[1], &iov, 1, 0));
+	n = vmsplice(fds[1], &iov, 1, 0);
+	ASSERT_LT(0, n);
 
 	/* One block, wherever the page is, does not go; nor then does the DIMM */
 	sigaction(SIGALRM, &act, NULL);
@@ -327,9 +347,11 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 	alarm(0);
 	ASSERT_LT(at, self->dimm.addr + self->dimm.size);
 	ASSERT_EQ(1, blocks_in_state(at, block_size(), "online"));
+	ASSERT_LT(0, lies_in(p, size, at, at + block_size()));
 	ASSERT_EQ(0, wrong(p, size));
 
 	kexec = !load_kernel();
+	crash = !load_file();
 	ASSERT_EQ(0, dimm_eject(&self->dimm));
 	ASSERT_EQ(-1, dimm_gone(&self->dimm, 3));
 	ASSERT_EQ(0, wrong(p, size));
@@ -339,7 +361,16 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 		EXPECT_EQ(MET_NOTHING, load_kernel());
 	if (!kexec)
 		TH_LOG("without CONFIG_KEXEC nobody loads a kernel meanwhile");
+	/* But a crash kernel can be loaded at any time */
+	if (crash)
+		EXPECT_EQ(0, load_crash_kernel());
+	if (!crash)
+		TH_LOG("without crashkernel= or /boot/Image nobody loads one");
 
+	/* Whoever has the pages in the pipe has what was in them */
+	ASSERT_EQ(n, read(fds[0], seen, size));
+	EXPECT_EQ(0, memcmp(p, seen, n));
+	free(seen);
 	close(fds[0]);
 	close(fds[1]);
 	ASSERT_EQ(0, dimm_gone(&self->dimm, PATIENCE));
@@ -426,22 +457,9 @@ static int area_give(void)
 	return area_write(AREA "/free", area_number(AREA "/count"));
 }
 
-/* How much of the process's memory is at [start, end) */
-static size_t lies_in(const uint64_t *p, uint64_t start, uint64_t end)
-{
-	size_t i, n = 0, page = getpagesize();
-
-	for (i = 0; i < AREA_USER; i += page) {
-		uint64_t at = physical((const char *)p + i);
-
-		n += at >= start && at < end ? page : 0;
-	}
-	return n;
-}
-
 static size_t lies_on(const struct dimm *dimm, const uint64_t *p)
 {
-	return lies_in(p, dimm->addr, dimm->addr + dimm->size);
+	return lies_in(p, AREA_USER, dimm->addr, dimm->addr + dimm->size);
 }
 
 FIXTURE_SETUP(cma)
@@ -474,6 +492,7 @@ FIXTURE_SETUP(cma)
 FIXTURE_TEARDOWN(cma)
 {
 	dimms_drop();
+	settings_restore();
 	EXPECT_EQ(0, lies_on(&self->dimm, self->p));
 	EXPECT_EQ(0, wrong(self->p, AREA_USER));
 	munmap(self->p, AREA_USER);
@@ -485,9 +504,9 @@ FIXTURE_TEARDOWN(cma)
 TEST_F_TIMEOUT(cma, taken, 600)
 {
 	fill(self->p, AREA_USER);
-	ASSERT_LT(0, lies_in(self->p, self->start, self->end));
+	ASSERT_LT(0, lies_in(self->p, AREA_USER, self->start, self->end));
 	ASSERT_EQ(0, area_take());
-	EXPECT_EQ(0, lies_in(self->p, self->start, self->end));
+	EXPECT_EQ(0, lies_in(self->p, AREA_USER, self->start, self->end));
 	EXPECT_EQ(0, wrong(self->p, AREA_USER));
 	madvise(self->p, AREA_USER, MADV_DONTNEED);
 
@@ -495,7 +514,7 @@ TEST_F_TIMEOUT(cma, taken, 600)
 	fill(self->p, AREA_USER);
 	ASSERT_EQ(AREA_USER, lies_on(&self->dimm, self->p));
 	ASSERT_EQ(0, dimm_unplug(&self->dimm));
-	EXPECT_EQ(0, lies_in(self->p, self->start, self->end));
+	EXPECT_EQ(0, lies_in(self->p, AREA_USER, self->start, self->end));
 	EXPECT_EQ(0, area_give());
 }
 
@@ -506,10 +525,10 @@ TEST_F_TIMEOUT(cma, free, 600)
 	fill(self->p, AREA_USER);
 	ASSERT_EQ(AREA_USER, lies_on(&self->dimm, self->p));
 	ASSERT_EQ(0, dimm_unplug(&self->dimm));
-	EXPECT_LT(0, lies_in(self->p, self->start, self->end));
+	EXPECT_LT(0, lies_in(self->p, AREA_USER, self->start, self->end));
 	EXPECT_EQ(0, wrong(self->p, AREA_USER));
 	ASSERT_EQ(0, area_take());
-	EXPECT_EQ(0, lies_in(self->p, self->start, self->end));
+	EXPECT_EQ(0, lies_in(self->p, AREA_USER, self->start, self->end));
 	EXPECT_EQ(0, area_give());
 }
 
@@ -545,205 +564,6 @@ TEST_F_TIMEOUT(cma, at_once, 900)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	ASSERT_EQ(0, dimm_unplug(&self->dimm));
-}
-
-/* DIMMs that may stay, as they are in a zone where the kernel puts data of its own: what
- * was before cannot be compared. All of them are below 33 GiB.
- */
-FIXTURE(kept) { };
-
-FIXTURE_SETUP(kept)
-{
-	if (qmp_open())
-		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
-	log_start();
-}
-
-FIXTURE_TEARDOWN(kept)
-{
-	EXPECT_EQ(0, log_clean());
-}
-
-/* Memory that cannot move, here of a pipe, makes device_del fail at once, and the
- * DIMM works on
- */
-TEST_F_TIMEOUT(kept, unmovable_is_refused, 600)
-{
-	struct dimm dimm = { .id = "k0", .size = 2 * block_size(), .addr = ADDRESS + 4 * GiB };
-	char page[65536], got[65536];
-	int fds[2], i, n = 0;
-
-	ASSERT_EQ(0, pipe2(fds, O_NONBLOCK));
-	ASSERT_EQ(1 << 20, fcntl(fds[1], F_SETPIPE_SZ, 1 << 20));
-	memset(page, 0x5a, sizeof(page));
-	ASSERT_EQ(0, dimm_plug(&dimm));
-	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, "online_kernel"));
-	while (write(fds[1], page, sizeof(page)) == sizeof(page))
-		n++;
-	ASSERT_LT(0, n);
-
-	ASSERT_EQ(0, dimm_eject(&dimm));
-	/* _OST 0x82: device busy (ACPI 6.5, table 6.33) */
-	ASSERT_EQ(0, qmp_wait("ACPI_DEVICE_OST", "\"status\": 130", 20));
-	ASSERT_LT(0, blocks_in_state(dimm.addr, dimm.size, "online"));
-	ASSERT_EQ(2, blocks_present(dimm.addr, dimm.size));
-	for (i = 0; i < n; i++) {
-		ASSERT_EQ((ssize_t)sizeof(got), read(fds[0], got, sizeof(got)));
-		ASSERT_EQ(0, memcmp(page, got, sizeof(page)));
-	}
-	for (i = 0; i < 2; i++) {
-		uint64_t at = dimm.addr + i * block_size();
-
-		if (blocks_in_state(at, block_size(), "offline"))
-			EXPECT_EQ(0, block_set(at, "online_kernel"));
-	}
-	EXPECT_EQ(2, blocks_in_state(dimm.addr, dimm.size, "online"));
-	/*
-	 * It is not asked for again: where offlining does not see that the kernel has data there
-	 * it goes on trying, and nobody can interrupt ACPI
-	 */
-	close(fds[0]);
-	close(fds[1]);
-}
-
-/* auto_online_blocks can give new memory to the kernel for data of its own, if told so or
- * just "online"
- */
-TEST_F_TIMEOUT(kept, auto_online_kernel, 600)
-{
-	static const char *const how[] = { "online_kernel", "online" };
-	struct dimm dimms[] = {
-		{ .id = "k1", .size = 2 * block_size(), .addr = ADDRESS + 5 * GiB },
-		{ .id = "k3", .size = 2 * block_size(), .addr = ADDRESS + 6 * GiB },
-	};
-	int i;
-
-	for (i = 0; i < 2; i++) {
-		struct dimm *d = &dimms[i];
-
-		ASSERT_EQ(0, write_file(MEMORY "/auto_online_blocks", how[i]));
-		EXPECT_EQ(0, dimm_plug(d));
-		EXPECT_EQ(0, write_file(MEMORY "/auto_online_blocks", "offline"));
-		EXPECT_EQ(0, blocks_wait_state(d->addr, d->size, "online"));
-		EXPECT_TRUE(block_is_in_zone(d->addr, "Normal"));
-	}
-}
-
-/* Memory that came while there was too little to group pages by mobility (five page
- * blocks, which are 2.5 GiB with 64K pages, and one more with CMA) is used once there is
- * enough
- */
-TEST_F_TIMEOUT(kept, grouped_late, 600)
-{
-	struct dimm kernel = { .id = "k2", .size = 3 * block_size(), .addr = ADDRESS + 7 * GiB };
-	struct dimm movable = { .id = "m2", .size = block_size(), .addr = ADDRESS + 3 * GiB };
-	/* More than is in the zone of movable pages, which is taken first */
-	const size_t size = block_size() + block_size() / 2;
-	char *p;
-
-	ASSERT_EQ(0, dimm_plug(&kernel));
-	ASSERT_EQ(0, blocks_set(kernel.addr, kernel.size, "online_kernel"));
-	ASSERT_EQ(0, dimm_plug(&movable));
-	ASSERT_EQ(0, blocks_set(movable.addr, movable.size, "online_movable"));
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, p);
-	munmap(p, size);
-	EXPECT_EQ(0, dimm_unplug(&movable));
-}
-
-/* Another that may stay. Where the kernel has memory of that zone, it would not use this one */
-FIXTURE(slab) { };
-
-FIXTURE_SETUP(slab)
-{
-	if (qmp_open())
-		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
-	log_start();
-}
-
-FIXTURE_TEARDOWN(slab)
-{
-	EXPECT_EQ(0, log_clean());
-}
-
-/* One object of SLUB's for each */
-#define LOCKS	SLABS "/file_lock_cache"
-
-static int lock_byte(int fd, int n, short how)
-{
-	struct flock lock = { .l_type = how, .l_whence = SEEK_SET, .l_start = 2 * n, .l_len = 1 };
-
-	return fcntl(fd, F_SETLK, &lock);
-}
-
-static int slabs_on(const struct dimm *d, int kpageflags)
-{
-	uint64_t flags[512], at = d->addr / getpagesize() * 8;
-	uint64_t end = at + d->size / getpagesize() * 8;
-	int n = 0, i;
-
-	for (; at < end && pread(kpageflags, flags, sizeof(flags), at) == sizeof(flags);
-	     at += sizeof(flags)) {
-		for (i = 0; i < ARRAY_SIZE(flags); i++)
-			n += flags[i] >> KPF_SLAB & 1;
-	}
-	return n;
-}
-
-/* Memory with a slab is refused at once, whatever SLUB keeps where page->mapping would say
- * that a page can move: here how many partial slabs a CPU had
- */
-TEST_F_TIMEOUT(slab, is_refused, 600)
-{
-	struct dimm d = { .id = "k4", .size = block_size(), .addr = ADDRESS + 2 * GiB };
-	int flags = open("/proc/kpageflags", O_RDONLY), shrink = open(LOCKS "/shrink", O_WRONLY);
-	int fd = open("/tmp", O_TMPFILE | O_RDWR, 0600), objs, most, n, i, k;
-	struct sigaction act = { .sa_handler = on_alarm };
-	char buf[32] = "";
-
-	if (flags < 0 || shrink < 0 || read_file(LOCKS "/objs_per_slab", buf, sizeof(buf)) <= 0)
-		SKIP(return, "needs CONFIG_SLUB_DEBUG, CONFIG_PROC_PAGE_MONITOR");
-	objs = atoi(buf);
-	most = 40 * objs;
-	ASSERT_EQ(0, dimm_plug(&d));
-	/* Slabs of memory that stays, and all else that is allocated meanwhile */
-	ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
-	for (n = 0; n < 12 * objs; n++)
-		ASSERT_EQ(0, lock_byte(fd, n, F_WRLCK));
-	ASSERT_EQ(0, block_set(d.addr, "online_kernel"));
-	for (; n < most && !slabs_on(&d, flags); n++)
-		ASSERT_EQ(0, lock_byte(fd, n, F_WRLCK));
-	if (n == most)
-		SKIP(return, "needs a machine that has no other memory of that zone");
-	for (i = 0; i < 4; i++)
-		ASSERT_EQ(0, lock_byte(fd, n++, F_WRLCK));
-
-	/* The last of k + 1 partial slabs, which a CPU takes when it needs one */
-	sigaction(SIGALRM, &act, NULL);
-	for (k = 0; k < 8; k++) {
-		for (i = 0; i < k; i++)
-			ASSERT_EQ(0, lock_byte(fd, i * objs, F_UNLCK));
-		ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
-		ASSERT_EQ(0, lock_byte(fd, most, F_WRLCK));
-		alarm(10);
-		EXPECT_NE(0, block_set(d.addr, "offline"));
-		EXPECT_EQ(EBUSY, errno);
-		alarm(0);
-		ASSERT_EQ(0, lock_byte(fd, most, F_UNLCK));
-		for (i = 0; i < k; i++)
-			ASSERT_EQ(0, lock_byte(fd, i * objs, F_WRLCK));
-	}
-
-	/* The kernel may have other data there by now */
-	close(fd);
-	ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
-	alarm(10);
-	if (!block_set(d.addr, "offline"))
-		ASSERT_EQ(0, dimm_unplug(&d));
-	alarm(0);
-	close(shrink);
-	close(flags);
 }
 
 TEST_HARNESS_MAIN

@@ -183,12 +183,12 @@ FIXTURE_SETUP(leaks)
 		SKIP(return, "needs a virtio-mem device with the id vmem0");
 	if (variant->cycle == cycle_dax && make_dax())
 		SKIP(return, "needs an NVDIMM and ndctl");
-	write_file(MEMORY "/auto_online_blocks",
-		   variant->cycle == cycle_vmem ? "online_movable" : "offline");
+	setting(AUTO_ONLINE, variant->cycle == cycle_vmem ? "online_movable" : "offline");
 }
 
 FIXTURE_TEARDOWN(leaks)
 {
+	settings_restore();
 }
 
 /* Over many cycles of add, use and remove nothing grows */

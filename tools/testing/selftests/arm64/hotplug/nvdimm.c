@@ -185,6 +185,7 @@ static long shadow_kb(void)
 
 static void end(struct __test_metadata *_metadata, struct state *before)
 {
+	settings_restore();
 	EXPECT_EQ(0, state_same(before, noise_kb(1024) + shadow_kb()));
 	EXPECT_EQ(0, log_clean());
 }
@@ -422,7 +423,7 @@ TEST_F_TIMEOUT(kmem, has_its_own_tier, 600)
 	ASSERT_EQ(0, run("daxctl reconfigure-device -m system-ram %s", ns.dev));
 	/* Nor is any other node in that of boot memory */
 	EXPECT_EQ(0, run("grep -qx 0 " TIERS));
-	EXPECT_EQ(0, run("grep -qx %d " TIERS, self->node));
+	EXPECT_EQ(0, run("grep -qx %lu " TIERS, self->node));
 	ASSERT_EQ(0, run("daxctl offline-memory %s", ns.dev));
 	ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns.dev));
 	ASSERT_EQ(0, ns_destroy(&ns));

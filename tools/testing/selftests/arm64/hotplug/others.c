@@ -125,22 +125,30 @@ int load_kernel(void)
 	return unload_kernel() ? -1 : ret ? MET_NOTHING : 0;
 }
 
-/* kexec_file_load() looks for room in memblock, for a crash kernel lists it, too */
+static int load_image(unsigned long flags)
+{
+	int fd = open(IMAGE, O_RDONLY), ret;
+
+	ret = fd < 0 ? -1 : syscall(SYS_kexec_file_load, fd, -1, 1, "",
+				    KEXEC_FILE_NO_INITRAMFS | flags);
+	close(fd);
+	return ret;
+}
+
+/* kexec_file_load() lists memblock for a crash kernel, and waits for nobody */
+int load_crash_kernel(void)
+{
+	return load_image(KEXEC_FILE_ON_CRASH) || unload_kernel() ? -1 : 0;
+}
+
+/* For another it looks for room in memblock, and copies tables */
 int load_file(void)
 {
-	static const unsigned long flags[] = {
-		KEXEC_FILE_NO_INITRAMFS, KEXEC_FILE_NO_INITRAMFS | KEXEC_FILE_ON_CRASH,
-	};
-	int fd = open(IMAGE, O_RDONLY), ret = fd < 0 ? -1 : 0;
-	unsigned int i;
+	int ret = load_image(0);
 
-	for (i = 0; !ret && i < ARRAY_SIZE(flags); i++) {
-		ret = syscall(SYS_kexec_file_load, fd, -1, 1, "", flags[i]);
-		if (ret && errno == EBUSY)
-			ret = MET_NOTHING;
-	}
-	close(fd);
-	return unload_kernel() ? -1 : ret;
+	if (ret && errno != EBUSY)
+		return -1;
+	return load_crash_kernel() ? -1 : ret ? MET_NOTHING : 0;
 }
 
 /* What an administrator or kdump does: kexec(8) looks into /proc/iomem first */

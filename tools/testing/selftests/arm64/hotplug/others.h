@@ -17,6 +17,7 @@ int read_flags(void);		/* CONFIG_PROC_PAGE_MONITOR */
 int read_kernel(void);		/* CONFIG_PROC_KCORE */
 int load_kernel(void);		/* CONFIG_KEXEC */
 int load_file(void);		/* CONFIG_KEXEC_FILE, crashkernel=64M, /boot/Image */
+int load_crash_kernel(void);	/* the same; never MET_NOTHING */
 int run_kexec(void);		/* the same, and kexec(8) */
 int load_module(void);		/* CONFIG_TEST_VMALLOC=m */
 int cycle_module(void);		/* CONFIG_TEST_HMM=m */

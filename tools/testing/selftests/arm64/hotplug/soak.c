@@ -340,7 +340,7 @@ static struct other {
 	{ "kcore", read_kernel }, { "kexec", load_kernel }, { "kexec-file", load_file },
 	{ "kexec-tools", run_kexec }, { "vmalloc", load_module }, { "module", cycle_module },
 	{ "bpf", load_bpf }, { "forks", fork_storm }, { "compact", compact_node },
-	{ "idle", mark_idle }, { "scan", scan }, { "cpu", cycle_cpu },
+	{ "idle", mark_idle }, { "scan", scan }, { "cpu", cycle_cpu }, { "bad", hard_offline },
 };
 
 static pid_t working;
@@ -397,7 +397,7 @@ int main(int argc, char **argv)
 	if (faults_on())
 		printf("# no faults\n");
 	log_start();
-	write_file(MEMORY "/auto_online_blocks", "online_movable");
+	setting(AUTO_ONLINE, "online_movable");
 	before = picture();
 	owners_before = owners();
 	free_before = free_kb();
@@ -442,7 +442,7 @@ int main(int argc, char **argv)
 		failed |= !!resize_to(0);
 		failed |= !!blocks_wait(vmem_property("memaddr"), 16 * GiB, 0, PATIENCE);
 	}
-	write_file(MEMORY "/auto_online_blocks", "offline");
+	settings_restore();
 	failed |= same_picture(before) || log_sound();
 	/* Nodes that were there once keep a little */
 	lost = free_before - free_kb();
@@ -463,6 +463,12 @@ int main(int argc, char **argv)
 	printf("\n# meanwhile:");
 	for (i = 0; i < ARRAY_SIZE(others); i++)
 		printf(" %s %d", others[i].name, others[i].done);
+	for (i = 0; i < ARRAY_SIZE(others) && minutes >= 10; i++) {
+		if (!others[i].done) {
+			printf("\n# %s: not once", others[i].name);
+			failed = 1;
+		}
+	}
 	printf("\n1..1\n%sok 1 soak, seed %u\n", failed ? "not " : "", seed);
 	return failed;
 }

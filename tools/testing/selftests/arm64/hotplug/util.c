@@ -72,6 +72,43 @@ int write_file(const char *path, const char *text)
 	return ret;
 }
 
+#define NR_SETTINGS	4
+
+static struct {
+	char path[128], was[128];
+} settings[NR_SETTINGS];
+
+int setting(const char *path, const char *text)
+{
+	char buf[128], *was = buf, *one;
+	unsigned int i;
+
+	for (i = 0; i < NR_SETTINGS && settings[i].path[0]; i++) {
+		if (!strcmp(settings[i].path, path))
+			return write_file(path, text);
+	}
+	if (i == NR_SETTINGS || read_file(path, buf, sizeof(buf)) <= 0)
+		return -1;
+	/* "always [madvise] never" */
+	one = strchr(buf, '[');
+	if (one)
+		was = one + 1;
+	was[strcspn(was, "]\n")] = 0;
+	snprintf(settings[i].path, sizeof(settings[i].path), "%s", path);
+	snprintf(settings[i].was, sizeof(settings[i].was), "%s", was);
+	return write_file(path, text);
+}
+
+void settings_restore(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_SETTINGS && settings[i].path[0]; i++) {
+		write_file(settings[i].path, settings[i].was);
+		settings[i].path[0] = 0;
+	}
+}
+
 /* ---- QEMU ---- */
 
 static int qmp_fd = -1;
@@ -296,6 +333,7 @@ void dimms_drop(void)
 {
 	char id[] = "d0";
 
+	setting(AUTO_ONLINE, "offline");
 	for (; id[1] <= '9'; id[1]++) {
 		struct dimm dimm = { .id = id };
 

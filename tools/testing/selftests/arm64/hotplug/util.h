@@ -25,6 +25,7 @@
 
 #define PORT_QMP	"/dev/port/qmp"
 #define MEMORY		"/sys/devices/system/memory"
+#define AUTO_ONLINE	MEMORY "/auto_online_blocks"
 #define DEBUGFS		"/sys/kernel/debug"
 
 /* Huge pages of 2 MiB can be had with all page sizes */
@@ -76,7 +77,10 @@ int dimm_gone(const struct dimm *dimm, int seconds);
 /* Eject it whatever state it is in, and wait */
 int dimm_unplug(const struct dimm *dimm);
 
-/* Take away what a test that failed has left, so that the next can have its own */
+/*
+ * Take away what a test that failed has left, so that the next can have its own; and have
+ * no memory put online by itself (a setting())
+ */
 void dimms_drop(void);
 
 /* Whether there can be a second node, which then has only what is plugged with node = 1 */
@@ -227,6 +231,12 @@ int module_unload(const char *name);
 
 int read_file(const char *path, char *buf, int size);
 int write_file(const char *path, const char *text);
+/*
+ * Write what is the machine's to decide; settings_restore(), in each fixture's teardown,
+ * writes what was there before
+ */
+int setting(const char *path, const char *text);
+void settings_restore(void);
 
 /* Trace the events of one group, "arm64_hotplug" or "kprobes", from here on */
 void trace_start(const char *group);
