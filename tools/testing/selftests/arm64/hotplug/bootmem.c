@@ -58,7 +58,7 @@ TEST(offline_refused)
 		EXPECT_TRUE(log_has(message));
 	}
 	if (!online)
-		SKIP(return, "no boot memory below 16 GiB");
+		SKIP(return, "no memory below 16 GiB that is no ACPI device's");
 	if (!named)
 		SKIP(return, "none of it could go, or needs CONFIG_MEMORY_HOTREMOVE");
 

@@ -44,7 +44,6 @@ FIXTURE_TEARDOWN(busy)
 {
 	/* A test that was skipped left it */
 	dimms_drop();
-	settings_restore();
 	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
 }
@@ -83,7 +82,7 @@ static void is_migrated(struct __test_metadata *_metadata, const struct dimm *di
 		ASSERT_EQ(0, write_file(HUGE "/nr_hugepages", "16"));
 	/* On 64K one as large as a PMD maps would be of 512 MiB */
 	if (kind.huge)
-		ASSERT_EQ(0, setting(THP, "madvise"));
+		ASSERT_EQ(0, write_file(THP, "madvise"));
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, kind.flags | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, p);
 	madvise(p, size, kind.huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -173,8 +172,6 @@ static unsigned long movable_pages_free(void)
 	return sum;
 }
 
-#define BOOST	"/proc/sys/vm/watermark_boost_factor"
-
 /* A DIMM of which less than a tenth is free, as the kernel keeps some in reserve, goes, as
  * long as there is room elsewhere. With a second node it is all of that.
  */
@@ -186,7 +183,7 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 	uint64_t *p;
 
 	/* Else a page block, 512 MiB with 64K pages, can be kept free for a while */
-	ASSERT_EQ(0, setting(BOOST, "0"));
+	ASSERT_EQ(0, write_file(BOOST, "0"));
 	/* The DIMM that all tests have is in nobody's way, as it is not put online */
 	d.node = two_nodes();
 	ASSERT_EQ(0, dimm_plug(&d));
@@ -492,7 +489,6 @@ FIXTURE_SETUP(cma)
 FIXTURE_TEARDOWN(cma)
 {
 	dimms_drop();
-	settings_restore();
 	EXPECT_EQ(0, lies_on(&self->dimm, self->p));
 	EXPECT_EQ(0, wrong(self->p, AREA_USER));
 	munmap(self->p, AREA_USER);

@@ -97,7 +97,7 @@ static int show_vmem(void)
 	unsigned int i;
 
 	printf("\nA virtio-mem device, resized\n");
-	setting(AUTO_ONLINE, "online_movable");
+	write_file(AUTO_ONLINE, "online_movable");
 	show("before");
 	trace_start("arm64_hotplug");
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -111,7 +111,6 @@ static int show_vmem(void)
 	}
 	printf("  of the last block of many:\n");
 	show_remove();
-	settings_restore();
 	return 0;
 }
 

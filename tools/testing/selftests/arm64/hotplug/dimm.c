@@ -31,7 +31,6 @@ FIXTURE_TEARDOWN(dimm)
 	 * Nodes that were online once keep a little. A lost memmap is, on 4K, 16 KiB per
 	 * MiB; less, as that of one block of larger pages, is for leaks.c to find.
 	 */
-	settings_restore();
 	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
 }
@@ -137,13 +136,13 @@ TEST_F_TIMEOUT(dimm, auto_online, 600)
 {
 	struct dimm d = { .id = "d0", .size = 2 * block_size() };
 
-	ASSERT_EQ(0, setting(AUTO_ONLINE, "online_movable"));
+	ASSERT_EQ(0, write_file(AUTO_ONLINE, "online_movable"));
 	EXPECT_EQ(0, dimm_plug(&d));
 	EXPECT_EQ(0, blocks_wait_state(d.addr, d.size, "online"));
 	EXPECT_TRUE(block_is_in_zone(d.addr, "Movable"));
 	EXPECT_EQ(0, dimm_unplug(&d));
 
-	ASSERT_EQ(0, setting(AUTO_ONLINE, "offline"));
+	ASSERT_EQ(0, write_file(AUTO_ONLINE, "offline"));
 	ASSERT_EQ(0, dimm_plug(&d));
 	EXPECT_EQ(0, blocks_wait_state(d.addr, d.size, "offline"));
 	ASSERT_EQ(0, dimm_unplug(&d));
@@ -285,7 +284,6 @@ FIXTURE_SETUP(order)
 FIXTURE_TEARDOWN(order)
 {
 	kprobes_remove();
-	settings_restore();
 	EXPECT_EQ(0, log_clean());
 }
 

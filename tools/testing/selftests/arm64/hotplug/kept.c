@@ -42,7 +42,6 @@ FIXTURE_SETUP(kept)
 
 FIXTURE_TEARDOWN(kept)
 {
-	settings_restore();
 	EXPECT_EQ(0, log_clean());
 }
 
@@ -107,9 +106,9 @@ TEST_F_TIMEOUT(kept, auto_online_kernel, 600)
 	for (i = 0; i < 2; i++) {
 		struct dimm *d = &dimms[i];
 
-		ASSERT_EQ(0, setting(AUTO_ONLINE, how[i]));
+		ASSERT_EQ(0, write_file(AUTO_ONLINE, how[i]));
 		EXPECT_EQ(0, dimm_plug(d));
-		EXPECT_EQ(0, setting(AUTO_ONLINE, "offline"));
+		EXPECT_EQ(0, write_file(AUTO_ONLINE, "offline"));
 		EXPECT_EQ(0, blocks_wait_state(d->addr, d->size, "online"));
 		EXPECT_TRUE(block_is_in_zone(d->addr, "Normal"));
 	}
@@ -153,7 +152,6 @@ FIXTURE_SETUP(slab)
 
 FIXTURE_TEARDOWN(slab)
 {
-	settings_restore();
 	EXPECT_EQ(0, log_clean());
 }
 

@@ -183,12 +183,11 @@ FIXTURE_SETUP(leaks)
 		SKIP(return, "needs a virtio-mem device with the id vmem0");
 	if (variant->cycle == cycle_dax && make_dax())
 		SKIP(return, "needs an NVDIMM and ndctl");
-	setting(AUTO_ONLINE, variant->cycle == cycle_vmem ? "online_movable" : "offline");
+	write_file(AUTO_ONLINE, variant->cycle == cycle_vmem ? "online_movable" : "offline");
 }
 
 FIXTURE_TEARDOWN(leaks)
 {
-	settings_restore();
 }
 
 /* Over many cycles of add, use and remove nothing grows */

@@ -53,7 +53,6 @@ FIXTURE_SETUP(node)
 
 FIXTURE_TEARDOWN(node)
 {
-	settings_restore();
 	EXPECT_EQ(0, state_same(&self->before, noise_kb(512)));
 	EXPECT_EQ(0, log_clean());
 }

@@ -57,7 +57,6 @@ FIXTURE_SETUP(shortage)
 
 FIXTURE_TEARDOWN(shortage)
 {
-	settings_restore();
 	EXPECT_EQ(0, state_same(&self->before, 2048));
 	EXPECT_EQ(0, log_clean());
 }

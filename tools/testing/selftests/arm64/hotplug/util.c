@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../kselftest.h"
 #include "util.h"
 
 static int complain(const char *format, ...)
@@ -72,41 +73,39 @@ int write_file(const char *path, const char *text)
 	return ret;
 }
 
-#define NR_SETTINGS	4
-
+/* What is the machine's to decide, and tests change; it is again as it was in the end */
 static struct {
-	char path[128], was[128];
-} settings[NR_SETTINGS];
+	const char *path;
+	char was[128];
+} settings[] = { { AUTO_ONLINE }, { THP }, { BOOST } };
+static pid_t main_program;
 
-int setting(const char *path, const char *text)
+static void restore_settings(void)
 {
-	char buf[128], *was = buf, *one;
 	unsigned int i;
 
-	for (i = 0; i < NR_SETTINGS && settings[i].path[0]; i++) {
-		if (!strcmp(settings[i].path, path))
-			return write_file(path, text);
+	for (i = 0; i < ARRAY_SIZE(settings) && getpid() == main_program; i++) {
+		if (settings[i].was[0])
+			write_file(settings[i].path, settings[i].was);
 	}
-	if (i == NR_SETTINGS || read_file(path, buf, sizeof(buf)) <= 0)
-		return -1;
-	/* "always [madvise] never" */
-	one = strchr(buf, '[');
-	if (one)
-		was = one + 1;
-	was[strcspn(was, "]\n")] = 0;
-	snprintf(settings[i].path, sizeof(settings[i].path), "%s", path);
-	snprintf(settings[i].was, sizeof(settings[i].was), "%s", was);
-	return write_file(path, text);
 }
 
-void settings_restore(void)
+static void __attribute__((constructor)) save_settings(void)
 {
+	char buf[128], *was, *one;
 	unsigned int i;
 
-	for (i = 0; i < NR_SETTINGS && settings[i].path[0]; i++) {
-		write_file(settings[i].path, settings[i].was);
-		settings[i].path[0] = 0;
+	main_program = getpid();
+	for (i = 0; i < ARRAY_SIZE(settings); i++) {
+		if (read_file(settings[i].path, buf, sizeof(buf)) <= 0)
+			continue;
+		/* "always [madvise] never" */
+		one = strchr(buf, '[');
+		was = one ? one + 1 : buf;
+		snprintf(settings[i].was, sizeof(settings[i].was), "%.*s",
+			 (int)strcspn(was, "]\n"), was);
 	}
+	atexit(restore_settings);
 }
 
 /* ---- QEMU ---- */
@@ -333,7 +332,7 @@ void dimms_drop(void)
 {
 	char id[] = "d0";
 
-	setting(AUTO_ONLINE, "offline");
+	write_file(AUTO_ONLINE, "offline");
 	for (; id[1] <= '9'; id[1]++) {
 		struct dimm dimm = { .id = id };
 
@@ -884,6 +883,11 @@ long free_kb(void)
 		kb = meminfo_kb("MemFree") + pcp_pages() * getpagesize() / 1024;
 	} while (labs(kb - last) > 64 && i++ < 20);
 	return kb;
+}
+
+long shadow_kb(void)
+{
+	return system("grep -q ' kasan_report$' /proc/kallsyms") ? 0 : 9 * 1024;
 }
 
 long noise_kb(long kb)

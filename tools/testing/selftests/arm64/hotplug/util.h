@@ -25,7 +25,9 @@
 
 #define PORT_QMP	"/dev/port/qmp"
 #define MEMORY		"/sys/devices/system/memory"
+/* These, and THP, are as they were when a program ends */
 #define AUTO_ONLINE	MEMORY "/auto_online_blocks"
+#define BOOST		"/proc/sys/vm/watermark_boost_factor"
 #define DEBUGFS		"/sys/kernel/debug"
 
 /* Huge pages of 2 MiB can be had with all page sizes */
@@ -79,7 +81,7 @@ int dimm_unplug(const struct dimm *dimm);
 
 /*
  * Take away what a test that failed has left, so that the next can have its own; and have
- * no memory put online by itself (a setting())
+ * no memory put online by itself
  */
 void dimms_drop(void);
 
@@ -172,6 +174,8 @@ long free_kb(void);
 
 /* What others may have taken meanwhile: @kb, or with large pages a few slabs' worth */
 long noise_kb(long kb);
+/* What a kernel with KASAN frees later: shadow of what was mapped, an eighth of that */
+long shadow_kb(void);
 long meminfo_kb(const char *name);
 
 /* User space has as many bits of address as the kernel, whose linear map has half of them */
@@ -231,12 +235,6 @@ int module_unload(const char *name);
 
 int read_file(const char *path, char *buf, int size);
 int write_file(const char *path, const char *text);
-/*
- * Write what is the machine's to decide; settings_restore(), in each fixture's teardown,
- * writes what was there before
- */
-int setting(const char *path, const char *text);
-void settings_restore(void);
 
 /* Trace the events of one group, "arm64_hotplug" or "kprobes", from here on */
 void trace_start(const char *group);

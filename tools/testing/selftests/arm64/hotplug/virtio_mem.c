@@ -25,7 +25,7 @@ FIXTURE_SETUP(vmem)
 	if (!self->addr)
 		SKIP(return, "needs a virtio-mem device with the id vmem0");
 	log_start();
-	setting(AUTO_ONLINE, "online_movable");
+	write_file(AUTO_ONLINE, "online_movable");
 	ASSERT_EQ(0, vmem_resize(0));
 	ASSERT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
 	state_take(&self->before);
@@ -35,7 +35,6 @@ FIXTURE_TEARDOWN(vmem)
 {
 	EXPECT_EQ(0, vmem_resize(0));
 	EXPECT_EQ(0, blocks_wait(self->addr, 16 * GiB, 0, PATIENCE));
-	settings_restore();
 	EXPECT_EQ(0, state_same(&self->before, noise_kb(2048)));
 	EXPECT_EQ(0, log_clean());
 }
