@@ -331,6 +331,7 @@ static struct {
 	{ "dump", dump }, { "reclaim", reclaim },
 };
 
+/* Not hard_offline(): a page of virtio-mem that went bad cannot be given back */
 static struct other {
 	const char *name;
 	int (*round)(void);
@@ -340,7 +341,7 @@ static struct other {
 	{ "kcore", read_kernel }, { "kexec", load_kernel }, { "kexec-file", load_file },
 	{ "kexec-tools", run_kexec }, { "vmalloc", load_module }, { "module", cycle_module },
 	{ "bpf", load_bpf }, { "forks", fork_storm }, { "compact", compact_node },
-	{ "idle", mark_idle }, { "scan", scan }, { "cpu", cycle_cpu }, { "bad", hard_offline },
+	{ "idle", mark_idle }, { "scan", scan }, { "cpu", cycle_cpu },
 };
 
 static pid_t working;
