@@ -102,6 +102,9 @@ clean_git_environment() {
 	export GIT_AUTHOR_DATE="2026-01-01T00:00:00Z" GIT_COMMITTER_DATE="2026-01-01T00:00:00Z"
 }
 
+# touched SUFFIX: the files with that suffix in which the series changes an arm64 kernel
+touched() { git -C $base/linux diff --name-only base series | grep "\.$1\$" | grep -v -e ^tools/ -e ^arch/powerpc/; }
+
 # Commits are made by who signs them off, else git's user, else the maintainers
 author_is_somebody() {
 	who=${SIGNOFF:-}

@@ -18,8 +18,7 @@ static bool was_added(uint64_t at)
 	FILE *f = fopen("/proc/iomem", "r");
 
 	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, " %llx-%llx : System RAM (%*[^)]", &start, &end) == 2 &&
-		    strstr(line, "System RAM ("))
+		if (strstr(line, "System RAM (") && sscanf(line, " %llx-%llx", &start, &end) == 2)
 			named |= at >= start && at <= end;
 	}
 	if (f)

@@ -4,15 +4,12 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <linux/kernel-page-flags.h>
-#include <linux/mempolicy.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -179,7 +176,6 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 {
 	struct dimm d = { .id = "d1", .size = 2 * block_size(), .addr = ADDRESS + 2 * GiB };
 	size_t size = d.size + 16 * MiB;
-	unsigned long nodes = 1 << 1;
 	uint64_t *p;
 
 	/* Else a page block, 512 MiB with 64K pages, can be kept free for a while */
@@ -188,18 +184,12 @@ TEST_F_TIMEOUT(busy, filled_to_the_brim, 900)
 	d.node = two_nodes();
 	ASSERT_EQ(0, dimm_plug(&d));
 	ASSERT_EQ(0, blocks_set(d.addr, d.size, "online_movable"));
-	if (d.node)
-		ASSERT_EQ(0, syscall(SYS_set_mempolicy, MPOL_PREFERRED, &nodes, 3));
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, p);
-	/* Of 32 MiB, with 16K pages, the last ones may not fit any more and come from elsewhere */
-	madvise(p, size, MADV_NOHUGEPAGE);
+	/* Huge pages of 32 MiB, with 16K, might not fit any more, and come from elsewhere */
+	p = populate(d.node, size);
+	ASSERT_NE(NULL, p);
 	fill(p, size);
 	ASSERT_TRUE(on_dimm(&d, p));
 	ASSERT_GT(d.size / getpagesize() / 10, movable_pages_free());
-	if (d.node)
-		ASSERT_EQ(0, syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0));
 	ASSERT_EQ(0, dimm_unplug(&d));
 	EXPECT_FALSE(on_dimm(&d, p));
 	EXPECT_EQ(0, wrong(p, size));
@@ -288,11 +278,6 @@ TEST_F_TIMEOUT(busy, written_to_while_removed, 600)
 	}
 }
 
-static void on_alarm(int signal)
-{
-	(void)signal;
-}
-
 /* How much of a process's memory is at [start, end) */
 static size_t lies_in(const uint64_t *p, size_t size, uint64_t start, uint64_t end)
 {
@@ -311,7 +296,6 @@ static size_t lies_in(const uint64_t *p, size_t size, uint64_t start, uint64_t e
  */
 TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 {
-	struct sigaction act = { .sa_handler = on_alarm };
 	const size_t size = 64 * 1024;
 	struct iovec iov;
 	uint64_t *p, *seen = malloc(size), at;
@@ -331,17 +315,13 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 	ASSERT_LT(0, n);
 
 	/* One block, wherever the page is, does not go; nor then does the DIMM */
-	sigaction(SIGALRM, &act, NULL);
 	for (at = self->dimm.addr; at < self->dimm.addr + self->dimm.size;
 	     at += block_size()) {
-		alarm(10);
-		if (block_set(at, "offline")) {
+		if (block_try(at, "offline", 10)) {
 			EXPECT_EQ(EINTR, errno);
 			break;
 		}
-		alarm(0);
 	}
-	alarm(0);
 	ASSERT_LT(at, self->dimm.addr + self->dimm.size);
 	ASSERT_EQ(1, blocks_in_state(at, block_size(), "online"));
 	ASSERT_LT(0, lies_in(p, size, at, at + block_size()));

@@ -159,17 +159,6 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 	TH_LOG("%d adds, %d refused", adds, refused);
 }
 
-/* Pages of a process on a DIMM that is online, or NULL */
-static uint64_t *pages_on(const struct dimm *d, size_t size)
-{
-	uint64_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	fill(p, size);
-	return on_dimm(d, p) ? p : NULL;
-}
-
 /* A block that a process has pages on goes offline or stays as it was, and goes then */
 TEST_F_TIMEOUT(faults, offline, 3600)
 {
@@ -185,8 +174,10 @@ TEST_F_TIMEOUT(faults, offline, 3600)
 		int ret;
 
 		ASSERT_EQ(0, block_set(d.addr, "online_movable"));
-		p = pages_on(&d, size);
+		p = populate(d.node, size);
 		ASSERT_NE(NULL, p);
+		fill(p, size);
+		ASSERT_TRUE(on_dimm(&d, p));
 		ASSERT_EQ(0, fail_nth("self", n));
 		ret = write_file(state, "offline");
 		left = fails_left("self");
@@ -219,8 +210,10 @@ TEST_F_TIMEOUT(faults, removal, 3600)
 
 		ASSERT_EQ(0, dimm_plug(&d));
 		ASSERT_EQ(0, block_set(d.addr, "online_movable"));
-		p = pages_on(&d, size);
+		p = populate(d.node, size);
 		ASSERT_NE(NULL, p);
+		fill(p, size);
+		ASSERT_TRUE(on_dimm(&d, p));
 		ASSERT_EQ(0, workers_fail_nth(n));
 		ASSERT_EQ(0, dimm_eject(&d));
 		stays = dimm_gone(&d, PATIENCE);

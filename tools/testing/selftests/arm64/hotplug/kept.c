@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kernel-page-flags.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +14,6 @@
 
 #include "../../kselftest_harness.h"
 #include "util.h"
-
-static void on_alarm(int signal)
-{
-	(void)signal;
-}
 
 /* Whether an earlier run has left it */
 static bool left(const struct dimm *d)
@@ -139,22 +133,6 @@ TEST_F_TIMEOUT(kept, grouped_late, 600)
 	EXPECT_EQ(0, dimm_unplug(&movable));
 }
 
-/* Another that may stay. Where the kernel has memory of that zone, it would not use this one */
-FIXTURE(slab) { };
-
-FIXTURE_SETUP(slab)
-{
-	if (qmp_open())
-		SKIP(return, "needs QEMU's monitor at " PORT_QMP);
-	log_start();
-	dimms_drop();
-}
-
-FIXTURE_TEARDOWN(slab)
-{
-	EXPECT_EQ(0, log_clean());
-}
-
 /* One object of SLUB's for each */
 #define LOCKS	SLABS "/file_lock_cache"
 
@@ -180,14 +158,14 @@ static int slabs_on(const struct dimm *d, int kpageflags)
 }
 
 /* Memory with a slab is refused at once, whatever SLUB keeps where page->mapping would say
- * that a page can move: here how many partial slabs a CPU had
+ * that a page can move: here how many partial slabs a CPU had. Where the kernel has other
+ * memory of that zone, it would not use this one
  */
-TEST_F_TIMEOUT(slab, is_refused, 600)
+TEST_F_TIMEOUT(kept, slab_is_refused, 600)
 {
 	struct dimm d = { .id = "k4", .size = block_size(), .addr = ADDRESS + 2 * GiB };
 	int flags = open("/proc/kpageflags", O_RDONLY), shrink = open(LOCKS "/shrink", O_WRONLY);
 	int fd = open("/tmp", O_TMPFILE | O_RDWR, 0600), objs, most, n, i, k;
-	struct sigaction act = { .sa_handler = on_alarm };
 	char buf[32] = "";
 
 	if (left(&d))
@@ -210,16 +188,13 @@ TEST_F_TIMEOUT(slab, is_refused, 600)
 		ASSERT_EQ(0, lock_byte(fd, n++, F_WRLCK));
 
 	/* The last of k + 1 partial slabs, which a CPU takes when it needs one */
-	sigaction(SIGALRM, &act, NULL);
 	for (k = 0; k < 8; k++) {
 		for (i = 0; i < k; i++)
 			ASSERT_EQ(0, lock_byte(fd, i * objs, F_UNLCK));
 		ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
 		ASSERT_EQ(0, lock_byte(fd, most, F_WRLCK));
-		alarm(10);
-		EXPECT_NE(0, block_set(d.addr, "offline"));
+		EXPECT_NE(0, block_try(d.addr, "offline", 10));
 		EXPECT_EQ(EBUSY, errno);
-		alarm(0);
 		ASSERT_EQ(0, lock_byte(fd, most, F_UNLCK));
 		for (i = 0; i < k; i++)
 			ASSERT_EQ(0, lock_byte(fd, i * objs, F_WRLCK));
@@ -228,10 +203,7 @@ TEST_F_TIMEOUT(slab, is_refused, 600)
 	/* The kernel may have other data there by now */
 	close(fd);
 	ASSERT_EQ(1, pwrite(shrink, "1", 1, 0));
-	alarm(10);
-	i = block_set(d.addr, "offline");
-	alarm(0);
-	if (!i)
+	if (!block_try(d.addr, "offline", 10))
 		ASSERT_EQ(0, dimm_unplug(&d));
 	close(shrink);
 	close(flags);

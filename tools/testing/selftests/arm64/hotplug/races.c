@@ -7,14 +7,12 @@
  */
 #define _GNU_SOURCE
 #include <limits.h>
-#include <linux/mempolicy.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -204,28 +202,6 @@ FIXTURE_TEARDOWN(race)
 	free(self->owners);
 }
 
-/* Take all that a DIMM has for processes, and as much of every other page on it again */
-static char *take(const struct dimm *dimm, bool half)
-{
-	size_t page = getpagesize(), size = dimm->size, i;
-	unsigned long nodes = 1 << 1;
-	char *p;
-
-	if (dimm->node && syscall(SYS_set_mempolicy, MPOL_PREFERRED, &nodes, 3))
-		return NULL;
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return NULL;
-	madvise(p, size, MADV_NOHUGEPAGE);
-	for (i = 0; i < size; i += page)
-		p[i] = 1;
-	for (i = 0; half && i < size; i += 2 * page)
-		madvise(p + i, page, MADV_DONTNEED);
-	if (dimm->node && syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0))
-		return NULL;
-	return p;
-}
-
 /* While the other goes round, memory comes and goes, and nothing comes of it */
 TEST_F_TIMEOUT(race, add_remove, 900)
 {
@@ -240,7 +216,8 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 	struct dimm above = { .id = "d1", .addr = ADDRESS + 2 * block_size(),
 			      .size = 2 * block_size() };
 	time_t until = time(NULL) + seconds;
-	char *taken = NULL, *rest = NULL;
+	uint64_t *taken = NULL, *rest = NULL;
+	size_t at;
 	pid_t pid, hog = 0;
 
 	ASSERT_NE(MAP_FAILED, shared);
@@ -249,7 +226,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		ASSERT_EQ(0, dimm_plug(&above));
 		ASSERT_EQ(0, blocks_set(above.addr, above.size, "online_movable"));
 		if (variant->half)
-			ASSERT_NE(NULL, (rest = take(&above, false)));
+			ASSERT_NE(NULL, (rest = populate(above.node, above.size)));
 	}
 	if (variant->starved)
 		ASSERT_LT(0, (hog = hog_cpu()));
@@ -290,7 +267,9 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		if (variant->half) {
 			/* It is to be in the middle of that work */
 			kill(pid, SIGSTOP);
-			ASSERT_NE(NULL, (taken = take(&d, true)));
+			ASSERT_NE(NULL, (taken = populate(d.node, d.size)));
+			for (at = 0; at < d.size; at += 2 * getpagesize())
+				madvise((char *)taken + at, getpagesize(), MADV_DONTNEED);
 			kill(pid, SIGCONT);
 			usleep(cycles % 16 * 5000);
 		}

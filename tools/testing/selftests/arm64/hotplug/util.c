@@ -2,7 +2,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -514,6 +516,25 @@ int block_set(uint64_t addr, const char *state)
 	return write_file(path, state);
 }
 
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+int block_try(uint64_t addr, const char *state, int seconds)
+{
+	struct sigaction act = { .sa_handler = on_alarm };
+	int ret, err;
+
+	sigaction(SIGALRM, &act, NULL);
+	alarm(seconds);
+	ret = block_set(addr, state);
+	err = errno;
+	alarm(0);
+	errno = err;
+	return ret;
+}
+
 int blocks_set(uint64_t addr, uint64_t size, const char *state)
 {
 	uint64_t at, step = block_size();
@@ -796,6 +817,25 @@ char *new_mappings(const char *before, const char *after)
 		text_add(&t, "\n");
 	}
 	return t.s;
+}
+
+uint64_t *populate(int node, size_t size)
+{
+	unsigned long nodes = 1UL << node;
+	uint64_t *p;
+
+	if (node && syscall(SYS_set_mempolicy, MPOL_PREFERRED, &nodes, node + 2))
+		return NULL;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	/* Not there where the kernel has no huge pages */
+	madvise(p, size, MADV_NOHUGEPAGE);
+	if (madvise(p, size, MADV_POPULATE_WRITE))
+		return NULL;
+	if (node && syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0))
+		return NULL;
+	return p;
 }
 
 void fill(uint64_t *p, size_t size)

@@ -117,6 +117,8 @@ int blocks_in_state(uint64_t addr, uint64_t size, const char *state);
 /* Write @state ("online_movable", "offline", ...) to all blocks of the range */
 int blocks_set(uint64_t addr, uint64_t size, const char *state);
 int block_set(uint64_t addr, const char *state);
+/* The same, but given up after @seconds, with EINTR */
+int block_try(uint64_t addr, const char *state, int seconds);
 int blocks_wait(uint64_t addr, uint64_t size, int count, int seconds);
 /* Wait until all blocks of the range are there and in a state */
 int blocks_wait_state(uint64_t addr, uint64_t size, const char *state);
@@ -127,6 +129,11 @@ bool block_is_in_zone(uint64_t addr, const char *zone);
 uint64_t physical(const void *p);
 /* Whether that is on the DIMM */
 bool on_dimm(const struct dimm *dimm, const void *p);
+/*
+ * Memory of a process, from @node first, all of it there, and not of huge pages; NULL if it
+ * cannot be had
+ */
+uint64_t *populate(int node, size_t size);
 /* Give all of a range a content, and count where that is not found again */
 void fill(uint64_t *p, size_t size);
 size_t wrong(const uint64_t *p, size_t size);
