@@ -1054,8 +1054,10 @@ static bool generate(struct op *op, struct source *source)
 	op->flags |= b & 1 ? F_EXEC : 0;
 	if ((b & 0x0e) == 0x0e)
 		op->flags |= b & 0x10 ? F_SKEWM : b & 0x20 ? F_SKEWC : F_SKEW;
-	if (length > PAGES(PMD_SIZE) && random_byte(source) &
-	    (length > 4 * PAGES(PMD_SIZE) ? 0xff : 0x0f))
+	/* Seldom, and never over terabytes: libFuzzer would do only that */
+	if (length > PAGES(PMD_SIZE) &&
+	    ((random_byte(source) & (length > 4 * PAGES(PMD_SIZE) ? 0xff : 0x0f)) ||
+	     length > 64 * PAGES(PMD_SIZE)))
 		op->flags &= ~(F_NOBLOCK | F_SKEW | F_SKEWC);
 	if (op->fail == FAIL_EACH && length > 4 * PAGES(PMD_SIZE))
 		op->fail = 9;
