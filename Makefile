@@ -44,11 +44,11 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 	@echo "Variables:"
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
-	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself   KSRC=DIR your own 6.12.y tree"
+	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself, as test and soak have anyway   KSRC=DIR your own 6.12.y tree"
 	@echo "  DEBUG=light without lockdep   DEBUG=kasan DEBUG=kcsan DEBUG=pagealloc one that also checks each"
 	@echo "    access, looks for data races, or takes free pages out of the linear map"
 	@echo "  CPU=max,lpa2=off CPU=neoverse-n1 the emulated CPU: without 52-bit addresses, on 4K and 16K, on 64K"
-	@echo "  GROUP='rodata=full;nvdimm' only those parts of the tests"
+	@echo "  GROUP='rodata=full;nvdimm' only those parts of the tests (README.md has all names)"
 	@echo "  JOBS=1 how many guests are tested at a time"
 	@echo "  EVERY=1 CYCLES=1000 SECONDS=60 more of the tests: fail every n-th allocation, look for"
 	@echo "    leaks over so many cycles, race for so long"
