@@ -301,7 +301,7 @@ TEST_F_TIMEOUT(order, of_removal, 600)
 
 	for (i = 0; i < ARRAY_SIZE(order); i++) {
 		if (kprobe_add(order[i]))
-			SKIP(return, "needs CONFIG_KPROBE_EVENTS");
+			SKIP(return, "needs CONFIG_KPROBE_EVENTS, CONFIG_FIRMWARE_MEMMAP");
 	}
 	ASSERT_EQ(0, dimm_plug(&d));
 	trace_start("kprobes");

@@ -120,7 +120,7 @@ static long total(const struct cache *caches)
 	return n;
 }
 
-/* Who allocated at least @least objects of a cache, with his call chain */
+/* Who allocated at least @least objects of a cache, with its call chain */
 static void show_callers(const char *cache, long least)
 {
 	char path[512], line[512];
