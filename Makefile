@@ -44,7 +44,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 	@echo "Variables:"
 	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
-	@echo "  STOCK=1 the unchanged base   DEBUG=1 a kernel that checks itself, as test and soak have anyway   KSRC=DIR your own 6.12.y tree"
+	@echo "  STOCK=1 the unchanged base   KSRC=DIR your own 6.12.y tree"
+	@echo "  DEBUG=1 a kernel that checks itself, which test and soak have anyway"
 	@echo "  DEBUG=light without lockdep   DEBUG=kasan DEBUG=kcsan DEBUG=pagealloc one that also checks each"
 	@echo "    access, looks for data races, or takes free pages out of the linear map"
 	@echo "  CPU=max,lpa2=off CPU=neoverse-n1 the emulated CPU: without 52-bit addresses, on 4K and 16K, on 64K"

@@ -28,14 +28,23 @@ static bool was_added(uint64_t at)
 }
 
 FIXTURE(bootmem) {
+	char *before;
 };
 
 FIXTURE_SETUP(bootmem)
 {
+	if (geteuid() || !block_size())
+		SKIP(return, "needs root, CONFIG_MEMORY_HOTPLUG");
+	log_start();
+	self->before = picture();
 }
 
 FIXTURE_TEARDOWN(bootmem)
 {
+	/* On a machine with work of its own others change it, too */
+	if (!qmp_open())
+		EXPECT_EQ(0, same_picture(self->before));
+	EXPECT_EQ(0, log_clean());
 }
 
 /*
@@ -44,14 +53,10 @@ FIXTURE_TEARDOWN(bootmem)
  */
 TEST_F_TIMEOUT(bootmem, offline_refused, 600)
 {
-	char *before, message[128];
+	char message[128];
 	uint64_t step = block_size(), at;
 	int named = 0, online = 0;
 
-	if (geteuid() || !step)
-		SKIP(return, "needs root, CONFIG_MEMORY_HOTPLUG");
-	log_start();
-	before = picture();
 	for (at = 0; at < 16 * GiB; at += step) {
 		if (!blocks_in_state(at, step, "online") || was_added(at))
 			continue;
@@ -74,11 +79,6 @@ TEST_F_TIMEOUT(bootmem, offline_refused, 600)
 		SKIP(return, "no memory below 16 GiB that is no ACPI device's");
 	if (!named)
 		SKIP(return, "none of it could go, or needs CONFIG_MEMORY_HOTREMOVE");
-
-	/* On a machine with work of its own others change it, too */
-	if (!qmp_open())
-		EXPECT_EQ(0, same_picture(before));
-	EXPECT_EQ(0, log_clean());
 }
 
 TEST_HARNESS_MAIN
