@@ -51,7 +51,7 @@ FIXTURE_TEARDOWN(bootmem)
  * Each block is refused, with a message that names it, and stays online. A machine
  * with better things to do takes more than a test's usual 30 seconds.
  */
-TEST_F_TIMEOUT(bootmem, offline_refused, 600)
+TEST_F(bootmem, offline_refused)
 {
 	char message[128];
 	uint64_t step = block_size(), at;

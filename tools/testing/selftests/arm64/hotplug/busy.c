@@ -116,37 +116,37 @@ static void is_migrated(struct __test_metadata *_metadata, const struct dimm *di
 }
 
 /* Pages of one process */
-TEST_F_TIMEOUT(busy, process_is_migrated, 600)
+TEST_F(busy, process_is_migrated)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE });
 }
 
 /* Pages of a file in memory, which several may have */
-TEST_F_TIMEOUT(busy, shared_is_migrated, 600)
+TEST_F(busy, shared_is_migrated)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_SHARED });
 }
 
 /* Pages that mlock() keeps from being swapped out, which is all that it does */
-TEST_F_TIMEOUT(busy, locked_is_migrated, 600)
+TEST_F(busy, locked_is_migrated)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .locked = true });
 }
 
 /* Transparent huge pages */
-TEST_F_TIMEOUT(busy, huge_is_migrated, 600)
+TEST_F(busy, huge_is_migrated)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .huge = true });
 }
 
 /* Pages of a pool of huge ones */
-TEST_F_TIMEOUT(busy, hugetlb_is_migrated, 600)
+TEST_F(busy, hugetlb_is_migrated)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE | HUGE_FLAGS });
 }
 
 /* A page that went bad is no reason to stay; it is not counted when it has gone */
-TEST_F_TIMEOUT(busy, bad_page_goes, 600)
+TEST_F(busy, bad_page_goes)
 {
 	is_migrated(_metadata, &self->dimm, (struct kind) { MAP_PRIVATE, .bad = true });
 }
@@ -213,7 +213,7 @@ static int eject_memory_devices(void)
 }
 
 /* Asked more than once, by QEMU and by an administrator, the kernel gives it back once */
-TEST_F_TIMEOUT(busy, ejected_twice, 600)
+TEST_F(busy, ejected_twice)
 {
 	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
 	ASSERT_EQ(0, dimm_eject(&self->dimm));
@@ -226,7 +226,7 @@ TEST_F_TIMEOUT(busy, ejected_twice, 600)
 }
 
 /* One comes while another goes */
-TEST_F_TIMEOUT(busy, plugged_during_removal, 600)
+TEST_F(busy, plugged_during_removal)
 {
 	struct dimm d = { .id = "d1", .size = block_size(), .addr = ADDRESS + 2 * GiB };
 	int i, at_once = 0;
@@ -250,7 +250,7 @@ TEST_F_TIMEOUT(busy, plugged_during_removal, 600)
 /* One who writes to files of a memory block sits in them while it is removed, waiting
  * for device_hotplug_lock. That does no harm, and lockdep knows it.
  */
-TEST_F_TIMEOUT(busy, written_to_while_removed, 600)
+TEST_F(busy, written_to_while_removed)
 {
 	const char * const files[] = { "state", "online" };
 	pid_t pid[2];
@@ -294,7 +294,7 @@ static size_t lies_in(const uint64_t *p, size_t size, uint64_t start, uint64_t e
 /* A pinned page keeps its block: putting that offline goes on trying until a
  * signal ends it, device_del until the pin is gone. Nothing is lost meanwhile.
  */
-TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
+TEST_F(busy, pinned_is_kept)
 {
 	const size_t size = 64 * 1024;
 	struct iovec iov;
@@ -359,7 +359,7 @@ TEST_F_TIMEOUT(busy, pinned_is_kept, 600)
 /* Pages that a device may write to for long (FOLL_LONGTERM) leave memory that may go,
  * when they are pinned, and nothing holds that up
  */
-TEST_F_TIMEOUT(busy, pinned_for_long_leaves, 600)
+TEST_F(busy, pinned_for_long_leaves)
 {
 	struct pin_longterm_test pin = { .flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE };
 	int fd = open(GUP_TEST, O_RDWR);
@@ -477,7 +477,7 @@ FIXTURE_TEARDOWN(cma)
 }
 
 /* A process's memory leaves the area for the driver, and the DIMM for what is left */
-TEST_F_TIMEOUT(cma, taken, 600)
+TEST_F(cma, taken)
 {
 	fill(self->p, AREA_USER);
 	ASSERT_LT(0, lies_in(self->p, AREA_USER, self->start, self->end));
@@ -495,7 +495,7 @@ TEST_F_TIMEOUT(cma, taken, 600)
 }
 
 /* What leaves the DIMM may stay in the area until the driver wants that */
-TEST_F_TIMEOUT(cma, free, 600)
+TEST_F(cma, free)
 {
 	ASSERT_EQ(0, blocks_set(self->dimm.addr, self->dimm.size, "online_movable"));
 	fill(self->p, AREA_USER);

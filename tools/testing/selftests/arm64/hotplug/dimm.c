@@ -50,7 +50,7 @@ static void cycle(struct __test_metadata *_metadata, struct dimm dimm)
 }
 
 /* The smallest DIMM there can be comes and goes five times */
-TEST_F_TIMEOUT(dimm, one_block_repeated, 600)
+TEST_F(dimm, one_block_repeated)
 {
 	int i;
 
@@ -72,7 +72,7 @@ static bool attributes_may_change(void)
 }
 
 /* 4 GiB are mapped by pages where attributes may change by page, else by larger leaves */
-TEST_F_TIMEOUT(dimm, four_gib, 600)
+TEST_F(dimm, four_gib)
 {
 	struct dimm d = { .id = "d0", .size = 4 * GiB };
 	char *before = picture(), *after, *lines, level[8] = "";
@@ -112,7 +112,7 @@ TEST_F_TIMEOUT(dimm, sixty_four_gib, 900)
 }
 
 /* A DIMM that was never put online is given back */
-TEST_F_TIMEOUT(dimm, never_online, 600)
+TEST_F(dimm, never_online)
 {
 	struct dimm d = { .id = "d0", .size = 2 * GiB };
 
@@ -121,7 +121,7 @@ TEST_F_TIMEOUT(dimm, never_online, 600)
 }
 
 /* device_del alone puts all of a DIMM offline and takes it away */
-TEST_F_TIMEOUT(dimm, unplug_online, 600)
+TEST_F(dimm, unplug_online)
 {
 	struct dimm d = { .id = "d0", .size = GiB };
 
@@ -132,7 +132,7 @@ TEST_F_TIMEOUT(dimm, unplug_online, 600)
 }
 
 /* New memory is put online by itself, or not, as auto_online_blocks says */
-TEST_F_TIMEOUT(dimm, auto_online, 600)
+TEST_F(dimm, auto_online)
 {
 	struct dimm d = { .id = "d0", .size = 2 * block_size() };
 
@@ -149,7 +149,7 @@ TEST_F_TIMEOUT(dimm, auto_online, 600)
 }
 
 /* With memmap_on_memory a block brings its own memmap, if that fills PMD blocks */
-TEST_F_TIMEOUT(dimm, brings_its_memmap, 600)
+TEST_F(dimm, brings_its_memmap)
 {
 	struct dimm d = { .id = "d0", .size = 2 * block_size() };
 	long kb = meminfo_kb("MemTotal") + d.size / KiB;
@@ -197,7 +197,7 @@ TEST_F_TIMEOUT(dimm, several_in_another_order, 900)
 /* Single blocks of a DIMM that the linear map may hold in larger leaves go
  * offline and come back; the DIMM can be given back with some of them offline.
  */
-TEST_F_TIMEOUT(dimm, single_blocks, 600)
+TEST_F(dimm, single_blocks)
 {
 	struct dimm d = { .id = "d0", .size = 4 * GiB };
 	int n = d.size / block_size();
@@ -230,7 +230,7 @@ static int refused(struct dimm *dimm, const char *why)
 }
 
 /* Refused where the linear map ends before it, like any other where it does not */
-TEST_F_TIMEOUT(dimm, far_address, 600)
+TEST_F(dimm, far_address)
 {
 	struct dimm d = { .id = "d0", .size = block_size(), .addr = 512 * GiB };
 
@@ -245,7 +245,7 @@ TEST_F_TIMEOUT(dimm, far_address, 600)
 /* A DIMM that is no multiple of a memory block is refused with a message, and
  * can be taken out again
  */
-TEST_F_TIMEOUT(dimm, odd_size, 600)
+TEST_F(dimm, odd_size)
 {
 	struct dimm d = { .id = "d0", .size = block_size() + block_size() / 2 };
 
@@ -253,7 +253,7 @@ TEST_F_TIMEOUT(dimm, odd_size, 600)
 }
 
 /* One that QEMU rejects, as another is where it should go: nothing happens to that */
-TEST_F_TIMEOUT(dimm, rejected_by_qemu, 600)
+TEST_F(dimm, rejected_by_qemu)
 {
 	struct dimm d = { .id = "d0", .size = block_size() };
 	struct dimm second = { .id = "d1", .size = block_size() };
@@ -290,7 +290,7 @@ FIXTURE_TEARDOWN(order)
 /* What a removal tears down it tears down in the order of its dependence: who is
  * told where memory is loses it after the page tables, the address last
  */
-TEST_F_TIMEOUT(order, of_removal, 600)
+TEST_F(order, of_removal)
 {
 	static const char *const order[] = {
 		"remove_memory_block_devices", "arch_remove_memory", "memblock_remove",
@@ -341,7 +341,7 @@ FIXTURE_TEARDOWN(device)
 /* A device's own memory, which has a memmap and no linear map (DEVICE_PRIVATE), comes
  * and goes with its driver
  */
-TEST_F_TIMEOUT(device, private_memory, 600)
+TEST_F(device, private_memory)
 {
 	int i, ret;
 

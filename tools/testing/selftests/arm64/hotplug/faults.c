@@ -341,7 +341,7 @@ TEST_F_TIMEOUT(faults, kmem, 3600)
 }
 
 /* Somebody else refuses what is asked for: the block stays as it was */
-TEST_F_TIMEOUT(faults, notifiers, 600)
+TEST_F(faults, notifiers)
 {
 	struct dimm d = { .id = "d0", .size = block_size() };
 

@@ -42,7 +42,7 @@ FIXTURE_TEARDOWN(kept)
 /* Memory that cannot move, here of a pipe, makes device_del fail at once, and the
  * DIMM works on
  */
-TEST_F_TIMEOUT(kept, unmovable_is_refused, 600)
+TEST_F(kept, unmovable_is_refused)
 {
 	struct dimm dimm = { .id = "k0", .size = 2 * block_size(), .addr = ADDRESS + 4 * GiB };
 	char page[65536], got[65536];
@@ -86,7 +86,7 @@ TEST_F_TIMEOUT(kept, unmovable_is_refused, 600)
 /* auto_online_blocks can give new memory to the kernel for data of its own, if told so or
  * just "online"
  */
-TEST_F_TIMEOUT(kept, auto_online_kernel, 600)
+TEST_F(kept, auto_online_kernel)
 {
 	static const char *const how[] = { "online_kernel", "online" };
 	struct dimm dimms[] = {
@@ -112,7 +112,7 @@ TEST_F_TIMEOUT(kept, auto_online_kernel, 600)
  * blocks, which are 2.5 GiB with 64K pages, and one more with CMA) is used once there is
  * enough
  */
-TEST_F_TIMEOUT(kept, grouped_late, 600)
+TEST_F(kept, grouped_late)
 {
 	struct dimm kernel = { .id = "k2", .size = 3 * block_size(), .addr = ADDRESS + 7 * GiB };
 	struct dimm movable = { .id = "m2", .size = block_size(), .addr = ADDRESS + 3 * GiB };
@@ -161,7 +161,7 @@ static int slabs_on(const struct dimm *d, int kpageflags)
  * that a page can move: here how many partial slabs a CPU had. Where the kernel has other
  * memory of that zone, it would not use this one
  */
-TEST_F_TIMEOUT(kept, slab_is_refused, 600)
+TEST_F(kept, slab_is_refused)
 {
 	struct dimm d = { .id = "k4", .size = block_size(), .addr = ADDRESS + 2 * GiB };
 	int flags = open("/proc/kpageflags", O_RDONLY), shrink = open(LOCKS "/shrink", O_WRONLY);

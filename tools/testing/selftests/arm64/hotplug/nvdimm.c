@@ -213,7 +213,7 @@ FIXTURE_TEARDOWN(alone)
 /* A namespace comes, is used, and goes without a trace, twice; its memmap is
  * where it was asked to be
  */
-TEST_F_TIMEOUT(alone, comes_and_goes, 600)
+TEST_F(alone, comes_and_goes)
 {
 	/* On 16K more, for a memmap that shows */
 	const uint64_t size = (getpagesize() == 16384 ? 512 : 128) * MiB;
@@ -271,7 +271,7 @@ FIXTURE_TEARDOWN(neighbours)
 /* Namespaces share a section and, on 16K and 64K, meet within a page of memmap. Whoever
  * of them goes, and comes again, leaves the struct pages of the others alone.
  */
-TEST_F_TIMEOUT(neighbours, share_memmap, 600)
+TEST_F(neighbours, share_memmap)
 {
 	/* The second begins and ends at an odd subsection */
 	static const uint64_t sizes[NR] = { 9 * SUBSECTION, 10 * SUBSECTION, 9 * SUBSECTION };
@@ -337,7 +337,7 @@ FIXTURE_TEARDOWN(kmem)
 /* A dax device becomes memory of its node, a process's pages go there, and leave it
  * when it becomes a dax device again, twice
  */
-TEST_F_TIMEOUT(kmem, devdax_and_back, 600)
+TEST_F(kmem, devdax_and_back)
 {
 	unsigned long nodes = 1UL << self->node;
 	const size_t size = 64 * MiB;
@@ -385,7 +385,7 @@ TEST_F_TIMEOUT(kmem, devdax_and_back, 600)
  * again, and goes, as the node's last memory. What could go wrong does where that device's
  * memory is the first that the node ever had.
  */
-TEST_F_TIMEOUT(kmem, dimm_goes_after, 600)
+TEST_F(kmem, dimm_goes_after)
 {
 	struct dimm d = { .id = "d0", .size = block_size(), .node = self->node };
 	struct namespace ns;
@@ -404,7 +404,7 @@ TEST_F_TIMEOUT(kmem, dimm_goes_after, 600)
 #define TIERS	"/sys/devices/virtual/memory_tiering/memory_tier*/nodelist"
 
 /* A DAX device is in a tier of its own, not in the one of a DIMM that its node had before */
-TEST_F_TIMEOUT(kmem, has_its_own_tier, 600)
+TEST_F(kmem, has_its_own_tier)
 {
 	struct dimm d = { .id = "d0", .size = block_size(), .node = self->node };
 	struct namespace ns;

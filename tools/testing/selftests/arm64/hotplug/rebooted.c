@@ -28,7 +28,7 @@ FIXTURE_TEARDOWN(rebooted)
 }
 
 /* A DIMM is there again, as memory that ACPI adds, and is given back */
-TEST_F_TIMEOUT(rebooted, dimm, 600)
+TEST_F(rebooted, dimm)
 {
 	ASSERT_EQ(0, blocks_wait_state(dimm.addr, dimm.size, "offline"));
 	ASSERT_EQ(0, blocks_set(dimm.addr, dimm.size, "online_movable"));
@@ -37,7 +37,7 @@ TEST_F_TIMEOUT(rebooted, dimm, 600)
 }
 
 /* A virtio-mem device begins at nothing, is filled to what was asked for, and is emptied */
-TEST_F_TIMEOUT(rebooted, virtio_mem, 600)
+TEST_F(rebooted, virtio_mem)
 {
 	uint64_t addr = vmem_property("memaddr");
 

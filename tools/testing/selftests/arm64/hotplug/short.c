@@ -107,19 +107,19 @@ static void add(struct __test_metadata *_metadata, uint64_t size, bool may_fit)
 }
 
 /* Page tables (rodata=full) or memmap are many times what there is */
-TEST_F_TIMEOUT(shortage, far_too_large, 600)
+TEST_F(shortage, far_too_large)
 {
 	add(_metadata, at_most(150 * GiB), false);
 }
 
 /* Memmap is a multiple of it, or with large pages of what ballast leaves */
-TEST_F_TIMEOUT(shortage, too_large, 600)
+TEST_F(shortage, too_large)
 {
 	add(_metadata, at_most(64 * GiB), false);
 }
 
 /* An add for which there is enough is not refused beforehand */
-TEST_F_TIMEOUT(shortage, fits, 600)
+TEST_F(shortage, fits)
 {
 	add(_metadata, 4 * GiB, true);
 }

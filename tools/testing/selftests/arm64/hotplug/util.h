@@ -38,8 +38,13 @@
 /* Pins pages for long; CONFIG_GUP_TEST */
 #define GUP_TEST	DEBUGFS "/gup_test"
 
-/* Waiting is cheap where nothing hangs, and TCG with lockdep is slow */
+/*
+ * Waiting is cheap where nothing hangs, and TCG with lockdep is slow: for one thing to come,
+ * and, in place of the harness' 30, for a test to end
+ */
 #define PATIENCE	120	/* seconds */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	600
 
 /* ---- QEMU ---- */
 

@@ -40,7 +40,7 @@ FIXTURE_TEARDOWN(vmem)
 }
 
 /* All of it is taken and given back, three times */
-TEST_F_TIMEOUT(vmem, up_and_down, 600)
+TEST_F(vmem, up_and_down)
 {
 	int i;
 
@@ -87,7 +87,7 @@ TEST_F_TIMEOUT(vmem, odd_steps, 900)
 }
 
 /* What a process has there is migrated when the host takes all of it */
-TEST_F_TIMEOUT(vmem, in_use, 600)
+TEST_F(vmem, in_use)
 {
 	const size_t size = 128 * MiB;
 	uint64_t *p;
@@ -105,7 +105,7 @@ TEST_F_TIMEOUT(vmem, in_use, 600)
 }
 
 /* Pinned, it keeps what it is in: the rest goes, and that when the pin is gone */
-TEST_F_TIMEOUT(vmem, pinned, 600)
+TEST_F(vmem, pinned)
 {
 	long empty_kb = meminfo_kb("MemTotal");
 	const size_t size = 64 * 1024;
@@ -139,7 +139,7 @@ TEST_F_TIMEOUT(vmem, pinned, 600)
 }
 
 /* The host asks for something else while the guest is still at work */
-TEST_F_TIMEOUT(vmem, changed_request, 600)
+TEST_F(vmem, changed_request)
 {
 	static const int sizes[] = { 4, 0, 2, 1, 3, 0, 4, 1 };
 	long empty_kb = meminfo_kb("MemTotal");
