@@ -127,6 +127,9 @@ static void show_callers(const char *cache, long least)
 	bool show = false;
 	FILE *f;
 
+	/* page_owner has objects of that for call chains: one more, and this reads for ever */
+	if (!strcmp(cache, "kmalloc-16") && !access(DEBUGFS "/page_owner", F_OK))
+		return;
 	snprintf(path, sizeof(path), DEBUGFS "/slab/%s/alloc_traces", cache);
 	f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f)) {
@@ -216,9 +219,14 @@ TEST_F_TIMEOUT(leaks, repeated, 7200)
 	for (k = 0; k < cycles; k++)
 		variant->cycle(_metadata);
 
-	lost = free_before - free_kb();
 	/* In slabs, which also are there for what others have, objects are counted */
-	lost -= meminfo_kb("Slab") - was[0];
+	for (i = 0; i < 10; i++) {
+		lost = free_before - free_kb() - (meminfo_kb("Slab") - was[0]);
+		if (lost / (getpagesize() / 1024) < FEW)
+			break;
+		/* Slabs that kfree_rcu() empties between the two look lost: what is stays so */
+		sleep(1);
+	}
 	caches_after = count_objects();
 	TH_LOG("%ld cycles: %ld pages less are free, slabs apart", cycles,
 	       lost / (getpagesize() / 1024));
