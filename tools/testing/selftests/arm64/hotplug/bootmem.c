@@ -47,10 +47,7 @@ FIXTURE_TEARDOWN(bootmem)
 	EXPECT_EQ(0, log_clean());
 }
 
-/*
- * Each block is refused, with a message that names it, and stays online. A machine
- * with better things to do takes more than a test's usual 30 seconds.
- */
+/* Each block is refused, with a message that names it, and stays online */
 TEST_F(bootmem, offline_refused)
 {
 	char message[128];
