@@ -369,11 +369,17 @@ int vmem_request(uint64_t size)
 
 int vmem_wait(uint64_t size, long total_kb)
 {
+	uint64_t has, had = 0;
 	int i;
 
 	for (i = 0; i < PATIENCE * 10; i++) {
-		if (vmem_property("size") == size && meminfo_kb("MemTotal") == total_kb)
+		has = vmem_property("size");
+		if (has == size && meminfo_kb("MemTotal") == total_kb)
 			return 0;
+		/* Slow is not stuck */
+		if (has != had)
+			i = 0;
+		had = has;
 		nap(100);
 	}
 	return complain("vmem0 is at %llu of %llu, MemTotal at %ld of %ld kB",
