@@ -100,7 +100,7 @@ bool two_nodes(void);
 uint64_t vmem_property(const char *name);
 /* Ask for @size and wait until the guest has just that, in use, or gave it back */
 int vmem_resize(uint64_t size);
-/* Just ask; and wait until it has @size, and with it a MemTotal of @total_kb */
+/* Just ask; and wait, as long as some comes or goes, for @size and a MemTotal of @total_kb */
 int vmem_request(uint64_t size);
 int vmem_wait(uint64_t size, long total_kb);
 
