@@ -23,7 +23,7 @@ GIVEN := $(if $(filter command line environment,$(origin GEOMETRY)),$(GEOMETRY))
 SIM = $(MAKE) -s -j$$(nproc) -C tools/testing/arm64-hotplug O=$(CURDIR)/build/sim \
 	GEOMETRY='$(GIVEN)'
 MINUTES ?= 10
-NUMBERS := $(foreach v,MINUTES REPS,$(if $($v),$(if $(shell echo '$($v)' | grep -x '[1-9][0-9]*'),,$v=$($v))))
+NUMBERS := $(foreach v,MINUTES REPS SEED,$(if $($v),$(if $(shell echo '$($v)' | grep -x '[1-9][0-9]*'),,$v=$($v))))
 $(if $(strip $(NUMBERS)),$(error $(strip $(NUMBERS)) is not a number from 1 on))
 $(foreach v,STOCK HOST QUICK,$(if $(filter-out 1,$($v)),$(error $v=$($v): 1, or not at all)))
 T := tools/hotremove
@@ -43,7 +43,7 @@ help: ## this list
 	@echo "Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 	@echo "Variables:"
-	@echo "  GEOMETRY=$(GEOMETRY) (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
+	@echo "  GEOMETRY=4k-48 (or 4k-39 4k-52 16k-36 16k-47 16k-48 16k-52 64k-42 64k-48 64k-52)"
 	@echo "  STOCK=1 the unchanged base   KSRC=DIR your own 6.12.y tree"
 	@echo "  DEBUG=1 a kernel that checks itself, which test and soak have anyway"
 	@echo "  DEBUG=light without lockdep   DEBUG=kasan DEBUG=kcsan DEBUG=pagealloc one that also checks each"
@@ -111,7 +111,7 @@ soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
 		-a 'rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M' \
 		'log && soak $(MINUTES) $(SEED) && log'
 
-arches: tree ## the generic changes on x86-64, riscv and s390
+arches: tree ## the generic changes on x86-64, riscv, s390 and powerpc
 	@$(T)/setup arches
 	@$(T)/arches
 
