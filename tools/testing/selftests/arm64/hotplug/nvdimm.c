@@ -338,18 +338,19 @@ FIXTURE_TEARDOWN(kmem)
 }
 
 /* Does memory have its memmap on it where that is asked for? */
-static bool memmap_on_memory(void)
+static bool brings_its_memmap(void)
 {
+	const char *path = "/sys/module/memory_hotplug/parameters/memmap_on_memory";
 	char on[16] = "";
 
-	read_file("/sys/module/memory_hotplug/parameters/memmap_on_memory", on, sizeof(on));
+	read_file(path, on, sizeof(on));
 	return *on && *on != 'N';
 }
 
 /* Make a dax device memory, online and movable; its memmap is on it, as CXL's is, if it can be */
 static int become_memory(const struct namespace *ns)
 {
-	if (memmap_on_memory() &&
+	if (brings_its_memmap() &&
 	    run("echo 1 >/sys/bus/dax/devices/%s/memmap_on_memory", ns->dev))
 		return -1;
 	return run("daxctl reconfigure-device -m system-ram %s", ns->dev);
@@ -380,7 +381,7 @@ TEST_F(kmem, devdax_and_back)
 		ASSERT_EQ(blocks_present(ns.addr, ns.size),
 			  blocks_in_state(ns.addr, ns.size, "online"));
 		kb += blocks_present(ns.addr, ns.size) * (block_size() / KiB);
-		if (memmap_on_memory() && getpagesize() == 4096)
+		if (brings_its_memmap() && getpagesize() == 4096)
 			kb -= blocks_present(ns.addr, ns.size) * (block_size() / 4096 * 64 / KiB);
 		EXPECT_EQ(kb, meminfo_kb("MemTotal"));
 
