@@ -877,6 +877,15 @@ long meminfo_kb(const char *name)
 	return kb;
 }
 
+long own_memmap_kb(uint64_t size)
+{
+	char on[16] = "";
+
+	read_file("/sys/module/memory_hotplug/parameters/memmap_on_memory", on, sizeof(on));
+	/* A struct page is 64 bytes; for 128 MiB of larger pages they fill no PMD block */
+	return *on && *on != 'N' && getpagesize() == 4096 ? size / 4096 * 64 / KiB : 0;
+}
+
 /* Merged caches have links to what they share */
 static int is_cache(const struct dirent *d)
 {

@@ -189,6 +189,8 @@ long noise_kb(long kb);
 /* What a kernel with KASAN frees later: shadow of what was mapped, an eighth of that */
 long shadow_kb(void);
 long meminfo_kb(const char *name);
+/* What of @size of memory its own memmap takes; 0 unless memory_hotplug.memmap_on_memory is on */
+long own_memmap_kb(uint64_t size);
 
 /* User space has as many bits of address as the kernel, whose linear map has half of them */
 bool va_bits_beyond(int bits);
