@@ -87,6 +87,8 @@ FIXTURE_VARIANT(race) {
 	 * compacts has work below where the zone then begins, and no room above it
 	 */
 	bool half;
+	/* It has pages that move, and then none: whoever compacts waits for those moving */
+	bool moves;
 	/* Pages that went bad are not there again */
 	bool spoils;
 	const char *needs;
@@ -156,6 +158,12 @@ FIXTURE_VARIANT_ADD(race, compaction_half) {
 	.half = true, .needs = "CONFIG_COMPACTION",
 };
 
+/* Which may be for a node that goes meanwhile, and comes back */
+FIXTURE_VARIANT_ADD(race, compaction_throttled) {
+	.round = compact_node, .online = true, .apart = true, .moves = true,
+	.needs = "CONFIG_COMPACTION",
+};
+
 FIXTURE_VARIANT_ADD(race, page_idle) {
 	.round = mark_idle, .online = true, .starved = true,
 	.needs = "CONFIG_IDLE_PAGE_TRACKING",
@@ -217,7 +225,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 			      .size = 2 * block_size() };
 	time_t until = time(NULL) + seconds;
 	uint64_t *taken = NULL, *rest = NULL;
-	size_t at;
+	size_t at, used = 0;
 	pid_t pid, hog = 0;
 
 	ASSERT_NE(MAP_FAILED, shared);
@@ -267,12 +275,14 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		if (variant->half) {
 			/* It is to be in the middle of that work */
 			kill(pid, SIGSTOP);
-			ASSERT_NE(NULL, (taken = populate(d.node, d.size)));
-			for (at = 0; at < d.size; at += 2 * getpagesize())
+			ASSERT_NE(NULL, (taken = populate(d.node, (used = d.size))));
+			for (at = 0; at < used; at += 2 * getpagesize())
 				madvise((char *)taken + at, getpagesize(), MADV_DONTNEED);
 			kill(pid, SIGCONT);
 			usleep(cycles % 16 * 5000);
 		}
+		if (variant->moves)
+			ASSERT_NE(NULL, (taken = populate(d.node, (used = 32 * MiB))));
 		if (hog)
 			kill(hog, SIGCONT);
 		__atomic_add_fetch(&shared->changes, 1, __ATOMIC_RELAXED);
@@ -281,7 +291,7 @@ TEST_F_TIMEOUT(race, add_remove, 900)
 		if (hog)
 			kill(hog, SIGSTOP);
 		if (taken)
-			munmap(taken, d.size);
+			munmap(taken, used);
 		cycles++;
 	}
 	/* Alive and well until now */

@@ -557,12 +557,18 @@ int blocks_set(uint64_t addr, uint64_t size, const char *state)
 uint64_t physical(const void *p)
 {
 	uint64_t page = getpagesize(), entry = 0;
-	int fd = open("/proc/self/pagemap", O_RDONLY);
+	int fd = open("/proc/self/pagemap", O_RDONLY), i;
 
-	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)p / page * 8) != 8)
-		entry = 0;
+	/*
+	 * Bit 63: present; bits 54:0: the page frame. What is just being migrated, by
+	 * compaction too, is not present until it has moved, for which a read waits.
+	 */
+	for (i = 0; i < 100 && !(entry >> 63); i++) {
+		__atomic_load_n((const char *)p, __ATOMIC_RELAXED);
+		if (pread(fd, &entry, 8, (uintptr_t)p / page * 8) != 8)
+			break;
+	}
 	close(fd);
-	/* Bit 63: present; bits 54:0: the page frame */
 	return entry >> 63 ? (entry & ((1ULL << 55) - 1)) * page : 0;
 }
 

@@ -39,10 +39,10 @@
 #define GUP_TEST	DEBUGFS "/gup_test"
 
 /*
- * Waiting is cheap where nothing hangs, and TCG with lockdep is slow: for one thing to come,
- * and, in place of the harness' 30, for a test to end
+ * Waiting is cheap where nothing hangs, and TCG with lockdep or KCSAN is slow: for one thing
+ * to come, and, in place of the harness' 30, for a test to end
  */
-#define PATIENCE	120	/* seconds */
+#define PATIENCE	300	/* seconds */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	600
 
