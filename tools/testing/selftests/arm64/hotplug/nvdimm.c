@@ -228,9 +228,9 @@ TEST_F(alone, comes_and_goes)
 		kb = free_kb();
 		ASSERT_EQ(0, ns_create(&ns, variant->mode, variant->map, size));
 		kb -= free_kb();
-		/* On 64K it is less than what others may take meanwhile */
+		/* Others take and give back some meanwhile; on 64K as much as that */
 		if (memmap_kb >= 2048) {
-			EXPECT_EQ(!strcmp(variant->map, "mem"), kb >= memmap_kb) {
+			EXPECT_EQ(!strcmp(variant->map, "mem"), kb >= memmap_kb / 2) {
 				TH_LOG("took %ld kB, the memmap is %ld kB", kb, memmap_kb);
 			}
 		}
