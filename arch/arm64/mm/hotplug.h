@@ -22,7 +22,8 @@ struct vmem_altmap;
 /**
  * enum hotplug_what - what the leaves of a range map
  * @HOTPLUG_LINEAR:	memory that belongs to somebody else: leaves are
- *			cleared, and never even read below a detached table
+ *			cleared, and those of detached last-level tables not
+ *			even read
  * @HOTPLUG_VMEMMAP:	the memmap's backing pages: freed with their leaves
  */
 enum hotplug_what {
@@ -47,7 +48,7 @@ enum hotplug_what {
  * @busy:		pages collected or freed since the last scheduling point
  * @nr_tables:		tables detached
  * @nr_memmap:		memmap pages detached, in units of PAGE_SIZE
- * @nr_flushes:		invalidations issued: one for each range, or one for all
+ * @nr_flushes:		invalidations: one for each range, or one for all
  *
  * Nothing is allocated to keep track of a page: it is linked through its own
  * struct page. Lives on the caller's stack, between hotplug_batch_init() and

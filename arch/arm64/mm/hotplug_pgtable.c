@@ -390,8 +390,8 @@ next:
  * @what:	what the leaves map
  * @batch:	collects what is to be flushed and freed
  *
- * Work is in proportion to the tables that go, not to pages. Whatever is not
- * mapped is passed over. A leaf or contiguous group that reaches beyond the
+ * For the linear map, work is in proportion to the tables that go, not to pages.
+ * Whatever is not mapped is passed over. A leaf or contiguous group that reaches beyond the
  * range stays whole: the caller asks hotplug_range_splits_leaf() first. The
  * range must not be mapped again before hotplug_batch_finish().
  *
@@ -519,7 +519,7 @@ static pteval_t table_entry(const struct map_walk *walk, pte_t *table)
 	return val;
 }
 
-/* Fill a last-level table for [addr, last]: the one loop that runs per page */
+/* Fill a new last-level table for [addr, last]: here most of a mapping's time goes */
 static void fill_pages(pte_t *table, unsigned long addr, unsigned long last,
 		       const struct map_walk *walk)
 {
