@@ -228,10 +228,10 @@ static void widen_to_dead(unsigned long *start, unsigned long *end)
  * @altmap:	where the backing pages came from, NULL for RAM
  *
  * A backing page goes when no live subsection uses any part of it. Within
- * arch_remove_memory() all of it is unmapped at the end of that: sections come in their
- * order, so their memmap is one piece. In an add that fails it is two: the section that
- * failed comes first. Else it goes before this returns. Copes with a memmap that was
- * populated only in part.
+ * arch_remove_memory() all of it is unmapped at the end of that: sections come
+ * in their order, so their memmap is one piece. In an add that fails it is two:
+ * the section that failed comes first. Else it goes before this returns. Copes
+ * with a memmap that was populated only in part.
  *
  * Context: process context, mem_hotplug_lock held for write. Sleeps.
  */

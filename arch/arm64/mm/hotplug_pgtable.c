@@ -390,9 +390,9 @@ next:
  * @what:	what the leaves map
  * @batch:	collects what is to be flushed and freed
  *
- * For the linear map, work is in proportion to the tables that go, not to pages.
- * Whatever is not mapped is passed over. A leaf or contiguous group that reaches beyond the
- * range stays whole: the caller asks hotplug_range_splits_leaf() first. The
+ * Work on the linear map is in proportion to the tables that go, not to pages.
+ * What is not mapped is passed over. A leaf or contiguous group that reaches
+ * beyond the range stays whole: ask hotplug_range_splits_leaf() first. The
  * range must not be mapped again before hotplug_batch_finish().
  *
  * Context: process context, mem_hotplug_lock held for write. Sleeps.
@@ -519,7 +519,7 @@ static pteval_t table_entry(const struct map_walk *walk, pte_t *table)
 	return val;
 }
 
-/* Fill a new last-level table for [addr, last]: here most of a mapping's time goes */
+/* Fill a new last-level table for [addr, last], page by page */
 static void fill_pages(pte_t *table, unsigned long addr, unsigned long last,
 		       const struct map_walk *walk)
 {
