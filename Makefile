@@ -105,11 +105,14 @@ matrix bisect-check bench: override GEOMETRY :=
 matrix: guest ## all tests on every geometry, fallback and DEBUG; goes on where it was (long)
 	@MATRIX_GEOMETRY='$(GIVEN)' GROUP='$(GROUP)' $(T)/matrix
 
+# With each other seed, memory blocks bring their own memmap
 soak: guest ## a random mix of everything, for MINUTES=10, from SEED=N
 	@DEBUG=$(or $(DEBUG),1) $(T)/kernel
-	@DEBUG=$(or $(DEBUG),1) $(T)/boot -v -m 2G -n -d 2G -T -t $$(($(MINUTES) * 60 + 300)) \
-		-a 'rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M' \
-		'log && soak $(MINUTES) $(SEED) && log'
+	@seed=$(or $(SEED),$$(shuf -n 1 -i 1-2147483647)); \
+	more=; [ $$((seed % 2)) = 0 ] || more=memory_hotplug.memmap_on_memory=force; \
+	DEBUG=$(or $(DEBUG),1) $(T)/boot -v -m 2G -n -d 2G -T -t $$(($(MINUTES) * 60 + 300)) \
+		-a "rodata=full preempt=full page_owner=on page_poison=1 crashkernel=64M $$more" \
+		"log && soak $(MINUTES) $$seed && log"
 
 arches: tree ## the generic changes on x86-64, riscv, s390 and powerpc
 	@$(T)/setup arches

@@ -247,7 +247,7 @@ TEST_F(dimm, odd_size)
 	EXPECT_EQ(0, refused(&d, "unaligned hotplug range"));
 }
 
-/* One that QEMU rejects, as another is where it should go: nothing happens to that */
+/* What QEMU rejects does nothing to the DIMM that is in its way */
 TEST_F(dimm, rejected_by_qemu)
 {
 	struct dimm d = { .id = "d0", .size = block_size() };
@@ -257,8 +257,13 @@ TEST_F(dimm, rejected_by_qemu)
 	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
 	second.addr = d.addr;
 	EXPECT_EQ(-1, dimm_insert(&second));
-	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "online"));
+	/* Beyond what the machine can have, or whose backend is that of a DIMM */
 	second.addr = 0;
+	second.size = 1ULL << 44;
+	EXPECT_EQ(-1, dimm_insert(&second));
+	EXPECT_EQ(-1, qmp("object-del", "%s", "\"id\":\"m-d0\""));
+	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "online"));
+	second.size = block_size();
 	ASSERT_EQ(0, dimm_plug(&second));
 	EXPECT_NE(d.addr, second.addr);
 	ASSERT_EQ(0, dimm_unplug(&d));

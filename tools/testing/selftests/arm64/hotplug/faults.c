@@ -6,8 +6,6 @@
  * (CONFIG_MEMORY_NOTIFIER_ERROR_INJECT). EVERY=n in the environment takes every
  * n-th allocation of an add only, from the one that FIRST says.
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,61 +36,6 @@ static int from_environment(const char *name)
 static int next_nth(int n, int step)
 {
 	return n + step + (n > 1000 ? n / 16 : 0);
-}
-
-/* One that came since has met nothing */
-static char workers[256][16];
-static int nr_workers;
-
-/*
- * Hot-add of a device runs in a worker that nobody knows beforehand: set fail-nth
- * of all. Pages only, as ACPI alone asks for thousands of objects and does not go on
- * without them.
- */
-static int workers_fail_nth(int n)
-{
-	DIR *proc = opendir("/proc");
-	char path[300], name[64];
-	struct dirent *d;
-
-	nr_workers = 0;
-	write_file(DEBUGFS "/failslab/cache-filter", "Y");
-	while (proc && (d = readdir(proc)) && nr_workers < ARRAY_SIZE(workers)) {
-		if (!isdigit(d->d_name[0]))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
-		if (read_file(path, name, sizeof(name)) <= 0 ||
-		    strncmp(name, "kworker/", 8) || fail_nth(d->d_name, n))
-			continue;
-		snprintf(workers[nr_workers++], sizeof(*workers), "%.15s", d->d_name);
-	}
-	if (proc)
-		closedir(proc);
-	return nr_workers ? 0 : -1;
-}
-
-static bool worker_hit(void)
-{
-	int i;
-
-	for (i = 0; i < nr_workers; i++) {
-		if (!fails_left(workers[i]))
-			return true;
-	}
-	return false;
-}
-
-/* End it. How many of them met their failure */
-static int workers_failed(void)
-{
-	int hit = 0;
-
-	write_file(DEBUGFS "/failslab/cache-filter", "N");
-	while (nr_workers) {
-		hit += !fails_left(workers[--nr_workers]);
-		fail_nth(workers[nr_workers], 0);
-	}
-	return hit;
 }
 
 FIXTURE(faults) {

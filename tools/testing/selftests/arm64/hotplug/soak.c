@@ -63,6 +63,34 @@ static int unplug(void)
 	return 0;
 }
 
+/* A page of those that it takes cannot be had: all of it is there then, or nothing */
+static int plug_fails(void)
+{
+	struct dimm *d = any_dimm();
+	int i, present;
+
+	if (d->size)
+		return 1;
+	d->size = (1 + rand() % 8) * block_size();
+	d->addr = ADDRESS + (d - dimms) * 8 * block_size();
+	qmp_forget();
+	if (workers_fail_nth(1 + rand() % 128) || dimm_insert(d))
+		return -1;
+	/* ACPI says that it is done, if not just that was what failed */
+	for (i = 0; i < PATIENCE && qmp_wait("ACPI_DEVICE_OST", d->id, 0); i++) {
+		if (i > 30 && worker_hit())
+			break;
+	}
+	i = workers_failed();
+	present = blocks_present(d->addr, d->size);
+	if (present)
+		return present == d->size / block_size() ? !i : -1;
+	if (!i || dimm_unplug(d))
+		return -1;
+	d->size = 0;
+	return 0;
+}
+
 /* Asked for again before it is done, which QEMU may refuse */
 static int eject_twice(void)
 {
@@ -323,7 +351,8 @@ static struct {
 	int (*run)(void);	/* 0 done, 1 nothing to do, -1 failed */
 	int done;
 } actions[] = {
-	{ "plug", plug }, { "unplug", unplug }, { "eject-twice", eject_twice },
+	{ "plug", plug }, { "plug-fails", plug_fails }, { "unplug", unplug },
+	{ "eject-twice", eject_twice },
 	{ "online", online }, { "offline", offline }, { "fail", fail },
 	{ "refuse", refuse }, { "spoil", spoil }, { "pmem", pmem },
 	{ "kmem", kmem }, { "resize", resize }, { "use", use }, { "share", share },

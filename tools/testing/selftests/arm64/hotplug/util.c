@@ -1172,6 +1172,55 @@ int fails_left(const char *pid)
 	return read_file(path, text, sizeof(text)) > 0 ? atoi(text) : -1;
 }
 
+/* One that came since has met nothing */
+static char workers[256][16];
+static int nr_workers;
+
+int workers_fail_nth(int n)
+{
+	DIR *proc = opendir("/proc");
+	char path[300], name[64];
+	struct dirent *d;
+
+	nr_workers = 0;
+	write_file(DEBUGFS "/failslab/cache-filter", "Y");
+	while (proc && (d = readdir(proc)) && nr_workers < ARRAY_SIZE(workers)) {
+		if (!isdigit(d->d_name[0]))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
+		if (read_file(path, name, sizeof(name)) <= 0 ||
+		    strncmp(name, "kworker/", 8) || fail_nth(d->d_name, n))
+			continue;
+		snprintf(workers[nr_workers++], sizeof(*workers), "%.15s", d->d_name);
+	}
+	if (proc)
+		closedir(proc);
+	return nr_workers ? 0 : -1;
+}
+
+bool worker_hit(void)
+{
+	int i;
+
+	for (i = 0; i < nr_workers; i++) {
+		if (!fails_left(workers[i]))
+			return true;
+	}
+	return false;
+}
+
+int workers_failed(void)
+{
+	int hit = 0;
+
+	write_file(DEBUGFS "/failslab/cache-filter", "N");
+	while (nr_workers) {
+		hit += !fails_left(workers[--nr_workers]);
+		fail_nth(workers[nr_workers], 0);
+	}
+	return hit;
+}
+
 /* ---- modules ---- */
 
 int module_load(const char *name, const char *arguments)

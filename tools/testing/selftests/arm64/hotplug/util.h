@@ -235,6 +235,15 @@ int faults_on(void);
 int fail_nth(const char *pid, int n);
 /* How many are left until then: 0 when it has failed; -1 if that was in reading this */
 int fails_left(const char *pid);
+/*
+ * Hot-add of a device runs in a worker that nobody knows beforehand: this is for all of
+ * them. Pages only, as ACPI alone asks for thousands of objects and does not go on without
+ * them. worker_hit() says whether one has met its failure; workers_failed() ends it, and
+ * says how many have.
+ */
+int workers_fail_nth(int n);
+bool worker_hit(void);
+int workers_failed(void);
 
 /* ---- modules, in /lib/modules or as modprobe finds them ---- */
 

@@ -86,6 +86,21 @@ TEST_F_TIMEOUT(vmem, odd_steps, 900)
 	}
 }
 
+/* What QEMU rejects changes nothing: neither what there is nor what is asked for */
+TEST_F(vmem, rejected_by_qemu)
+{
+	uint64_t unit = vmem_property("block-size");
+
+	ASSERT_EQ(0, vmem_resize(GiB));
+	EXPECT_EQ(-1, vmem_request(GiB + unit / 2));
+	EXPECT_EQ(-1, vmem_request(1024 * GiB));
+	/* It has memory */
+	EXPECT_EQ(-1, qmp("device_del", "%s", "\"id\":\"vmem0\""));
+	EXPECT_EQ(GiB, vmem_property("size"));
+	EXPECT_EQ(GiB, vmem_property("requested-size"));
+	ASSERT_EQ(0, vmem_resize(2 * GiB));
+}
+
 /* What a process has there is migrated when the host takes all of it */
 TEST_F(vmem, in_use)
 {
