@@ -76,17 +76,9 @@ TEST_F_TIMEOUT(faults, dimm, 3600)
 	for (n = from_environment("FIRST"); n < MANY && missed < 3; n = next_nth(n, step), adds++) {
 		/* Of two blocks, so that half of it can have been added */
 		struct dimm d = { .id = "d0", .size = 2 * block_size() };
-		int i, hit, present;
+		int hit = dimm_insert_failing(&d, n), present;
 
-		qmp_forget();
-		ASSERT_EQ(0, workers_fail_nth(n));
-		ASSERT_EQ(0, dimm_insert(&d));
-		/* ACPI says that it is done, if not just that was what failed */
-		for (i = 0; i < PATIENCE && qmp_wait("ACPI_DEVICE_OST", d.id, 0); i++) {
-			if (i > 5 && worker_hit())
-				break;
-		}
-		hit = workers_failed();
+		ASSERT_LE(0, hit);
 		/* All of it is there now, or nothing, and that for a reason */
 		present = blocks_present(d.addr, d.size);
 		ASSERT_NE(1, present);

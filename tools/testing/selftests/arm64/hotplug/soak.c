@@ -40,17 +40,25 @@ static uint64_t any_block(const struct dimm *d)
 	return d->addr + rand() % (d->size / block_size()) * block_size();
 }
 
-static int plug(void)
+/* One that is not there, with a size and a place; NULL if that one is */
+static struct dimm *new_dimm(void)
 {
 	struct dimm *d = any_dimm();
 
 	if (d->size)
-		return 1;
+		return NULL;
 	d->size = (1 + rand() % 8) * block_size();
 	/* Where the others look */
 	d->addr = ADDRESS + (d - dimms) * 8 * block_size();
 	d->node = rand() % (1 + two_nodes());
-	return dimm_plug(d);
+	return d;
+}
+
+static int plug(void)
+{
+	struct dimm *d = new_dimm();
+
+	return d ? dimm_plug(d) : 1;
 }
 
 static int unplug(void)
@@ -66,26 +74,18 @@ static int unplug(void)
 /* A page of those that it takes cannot be had: all of it is there then, or nothing */
 static int plug_fails(void)
 {
-	struct dimm *d = any_dimm();
-	int i, present;
+	struct dimm *d = new_dimm();
+	int hit, present;
 
-	if (d->size)
+	if (!d)
 		return 1;
-	d->size = (1 + rand() % 8) * block_size();
-	d->addr = ADDRESS + (d - dimms) * 8 * block_size();
-	qmp_forget();
-	if (workers_fail_nth(1 + rand() % 128) || dimm_insert(d))
+	hit = dimm_insert_failing(d, 1 + rand() % 128);
+	if (hit < 0)
 		return -1;
-	/* ACPI says that it is done, if not just that was what failed */
-	for (i = 0; i < PATIENCE && qmp_wait("ACPI_DEVICE_OST", d->id, 0); i++) {
-		if (i > 30 && worker_hit())
-			break;
-	}
-	i = workers_failed();
 	present = blocks_present(d->addr, d->size);
 	if (present)
-		return present == d->size / block_size() ? !i : -1;
-	if (!i || dimm_unplug(d))
+		return present == d->size / block_size() ? !hit : -1;
+	if (!hit || dimm_unplug(d))
 		return -1;
 	d->size = 0;
 	return 0;

@@ -1221,6 +1221,23 @@ int workers_failed(void)
 	return hit;
 }
 
+int dimm_insert_failing(struct dimm *dimm, int n)
+{
+	int i;
+
+	qmp_forget();
+	if (workers_fail_nth(n) || dimm_insert(dimm)) {
+		workers_failed();
+		return -1;
+	}
+	/* ACPI says that it is done, if not just that was what failed */
+	for (i = 0; i < PATIENCE && qmp_wait("ACPI_DEVICE_OST", dimm->id, 0); i++) {
+		if (i > 10 && worker_hit())
+			break;
+	}
+	return workers_failed();
+}
+
 /* ---- modules ---- */
 
 int module_load(const char *name, const char *arguments)

@@ -244,6 +244,8 @@ int fails_left(const char *pid);
 int workers_fail_nth(int n);
 bool worker_hit(void);
 int workers_failed(void);
+/* Insert a DIMM with that, and wait until it is settled: how many have, or -1 */
+int dimm_insert_failing(struct dimm *dimm, int n);
 
 /* ---- modules, in /lib/modules or as modprobe finds them ---- */
 
