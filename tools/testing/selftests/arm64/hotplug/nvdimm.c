@@ -346,6 +346,13 @@ static int become_memory(const struct namespace *ns)
 	return run("daxctl reconfigure-device -m system-ram %s", ns->dev);
 }
 
+/* And a dax device again */
+static int become_device(const struct namespace *ns)
+{
+	return run("daxctl offline-memory %s", ns->dev) ||
+	       run("daxctl reconfigure-device -m devdax %s", ns->dev);
+}
+
 /* Use a dax device as one and as memory of @node, which a process has then, twice */
 static void memory_and_back(struct __test_metadata *_metadata, const struct namespace *ns,
 			    unsigned long node)
@@ -377,8 +384,7 @@ static void memory_and_back(struct __test_metadata *_metadata, const struct name
 		EXPECT_LE(ns->addr, physical(p));
 		EXPECT_GT(ns->addr + ns->size, physical(p));
 
-		ASSERT_EQ(0, run("daxctl offline-memory %s", ns->dev));
-		ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns->dev));
+		ASSERT_EQ(0, become_device(ns));
 		ASSERT_EQ(0, blocks_present(ns->addr, ns->size));
 		for (i = 0; i < size / sizeof(*p) && p[i] == i; i++)
 			;
@@ -418,8 +424,7 @@ TEST_F(kmem, dimm_goes_after)
 	ASSERT_EQ(0, become_memory(&ns));
 	ASSERT_EQ(0, dimm_plug(&d));
 	ASSERT_EQ(0, block_set(d.addr, "online_movable"));
-	ASSERT_EQ(0, run("daxctl offline-memory %s", ns.dev));
-	ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns.dev));
+	ASSERT_EQ(0, become_device(&ns));
 	EXPECT_EQ(1, blocks_in_state(d.addr, d.size, "online"));
 	ASSERT_EQ(0, dimm_unplug(&d));
 	ASSERT_EQ(0, ns_destroy(&ns));
@@ -441,8 +446,7 @@ TEST_F(kmem, has_its_own_tier)
 	/* Nor is any other node in that of boot memory */
 	EXPECT_EQ(0, run("grep -qx 0 " TIERS));
 	EXPECT_EQ(0, run("grep -qx %lu " TIERS, self->node));
-	ASSERT_EQ(0, run("daxctl offline-memory %s", ns.dev));
-	ASSERT_EQ(0, run("daxctl reconfigure-device -m devdax %s", ns.dev));
+	ASSERT_EQ(0, become_device(&ns));
 	ASSERT_EQ(0, ns_destroy(&ns));
 }
 
