@@ -391,8 +391,7 @@ static void memory_and_back(struct __test_metadata *_metadata, const struct name
 		EXPECT_EQ(size / sizeof(*p), i);
 		munmap(p, size);
 
-		if (!qmp_open())
-			EXPECT_EQ(0, same_picture(devdax));
+		EXPECT_EQ(0, same_picture(devdax));
 		ASSERT_EQ(0, dax_use(ns));
 	}
 	free(devdax);
@@ -463,7 +462,7 @@ FIXTURE_SETUP(given)
 	const char *dev = getenv("DAX");
 	char mode[16];
 
-	if (!dev)
+	if (!dev || !*dev)
 		SKIP(return, "needs DAX=dax0.0, a device whose content may go");
 	snprintf(self->ns.dev, sizeof(self->ns.dev), "%s", dev);
 	ASSERT_EQ(0, run("daxctl list -d %s", dev));
@@ -483,11 +482,7 @@ FIXTURE_SETUP(given)
 
 FIXTURE_TEARDOWN(given)
 {
-	/* On a machine with work of its own others change it, too */
-	if (!qmp_open())
-		end(_metadata, &self->before);
-	else
-		EXPECT_EQ(0, log_clean());
+	end(_metadata, &self->before);
 }
 
 /* It becomes memory and a dax device again, twice */

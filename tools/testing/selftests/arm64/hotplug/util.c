@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/mempolicy.h>
 #include <poll.h>
 #include <signal.h>
@@ -750,10 +751,16 @@ static char *new_lines(const char *before, const char *after)
 	return t.s;
 }
 
+/* On a real machine, which has work of its own, others change all of that, too */
+static bool all_ours(void)
+{
+	return !qmp_open();
+}
+
 int same_picture(const char *before)
 {
 	char *after = picture(), *gone, *new;
-	int ret = strcmp(before, after) ? -1 : 0;
+	int ret = all_ours() && strcmp(before, after) ? -1 : 0;
 
 	if (ret) {
 		gone = new_lines(after, before);
@@ -779,6 +786,8 @@ int state_same(struct state *state, long kb)
 	long now_kb = free_kb();
 	int i;
 
+	if (!all_ours())
+		kb = LONG_MAX;
 	/* kfree_rcu(), for one of what sysfs had, takes seconds where a machine is busy */
 	for (i = 0; labs(now_kb - state->free_kb) >= kb && i < 10; i++) {
 		nap(1000);

@@ -150,7 +150,10 @@ size_t wrong(const uint64_t *p, size_t size);
  * the firmware's map and the memory blocks. Malloc'ed text.
  */
 char *picture(void);
-/* 0 if it is equal to that one; else -1 and the lines that differ go to stderr */
+/*
+ * 0 if it is equal to that one, or on a real machine, where others change it, too; else
+ * -1 and the lines that differ go to stderr
+ */
 int same_picture(const char *before);
 
 /* What memory was: take it again and what was taken before is forgotten */
@@ -161,8 +164,8 @@ struct state {
 
 void state_take(struct state *state);
 /*
- * 0 if the picture is the same and free memory differs by less than @kb; else -1.
- * Forgets it.
+ * 0 if the picture is the same and free memory differs by less than @kb, or on a real
+ * machine; else -1. Forgets it.
  */
 int state_same(struct state *state, long kb);
 /*
