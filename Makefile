@@ -51,15 +51,15 @@ help: ## this list
 	@echo "  CPU=max,lpa2=off CPU=neoverse-n1 the emulated CPU: without 52-bit addresses, on 4K and 16K, on 64K"
 	@echo "  GROUP='rodata=full;nvdimm' only those parts of the tests (README.md has all names)"
 	@echo "  JOBS=1 how many guests are tested at a time"
-	@echo "  EVERY=1 CYCLES=1000 SECONDS=60 more of the tests: fail every n-th allocation, look for"
-	@echo "    leaks over so many cycles, race for so long"
+	@echo "  EVERY=1 (else 5) CYCLES=1000 (50) SECONDS=60 (10) more of the tests: fail every n-th"
+	@echo "    allocation, look for leaks over so many cycles, race for so long"
 	@echo "  SABOTAGE=hotplug_batch_finish a function of the kernel that does nothing: tests must fail"
 	@echo "  VERSION=2 a second posting   SIGNOFF='Name <mail>' who signs off   BRANCH=name to apply to"
 	@echo "  COMMIT=N only that one   CONFIG=FILE (or small) LOCALVERSION=-name the packages' kernel"
 	@echo "  MEM=2G the guest's memory for 'make leaves'   W=1 all of gcc's warnings for 'make kernel'"
 	@echo "  QUICK=1 'make arches' just compiles what the series changes"
 	@echo "  REPS=3 how often 'make bench' repeats   HOST=1 measure this arm64 machine, by its tracepoints"
-	@echo "  SEED=N OPS=N STEPS='map lin 0 1m' what the simulator does; see its README"
+	@echo "  SEED=N OPS=N, or GEOMETRY=4k-48 STEPS='map lin 0 1m' what the simulator does; see its README"
 	@echo "  MUTANT='no flush' only that sabotage"
 
 setup: ## install the Debian packages that are missing
